@@ -1,0 +1,15 @@
+//! What wireplug decides, without IO, clock or global randomness.
+//!
+//! The words are those of `docs/ARCHITECTURE.md`: a *candidate* is one place where a WireGuard port may
+//! be reached, an *offer* is all candidates of one side for one pair, a *check* proves a path beside
+//! WireGuard, and only then is it *applied*.
+
+mod address;
+mod candidate;
+mod key;
+mod offer;
+
+pub use address::{Endpoint, Family, NotAnEndpoint, is_global, is_link_local};
+pub use candidate::{BadStrategyName, Candidate, Mapping, Proof, Reach, RemoteCandidate, StrategyName, Tier};
+pub use key::{ParseKeyError, PrivateKey, PublicKey};
+pub use offer::{MAX_CANDIDATES, Offer, OfferVersion};

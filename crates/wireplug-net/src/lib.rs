@@ -1,0 +1,1 @@
+//! The operating system below wireplug: WireGuard device, shared port, netlink, resolver, clock

@@ -1,0 +1,1 @@
+//! Bytes on the wire, without IO: offers, sealing, rendezvous messages, STUN

@@ -1,0 +1,1 @@
+//! The rendezvous and relay server that anyone can host

@@ -1,0 +1,1 @@
+//! A simulated internet on virtual time, for tests of the scheduler

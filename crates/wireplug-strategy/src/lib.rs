@@ -1,0 +1,1 @@
+//! The plugin interface of wireplug: trait, context, registry and conformance kit

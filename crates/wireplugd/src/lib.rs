@@ -1,0 +1,1 @@
+//! The daemon beside a WireGuard interface, and its command line

@@ -1,0 +1,3 @@
+//! Development tasks: `cargo xtask demo | test | bench`.
+
+fn main() {}

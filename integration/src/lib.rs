@@ -1,0 +1,1 @@
+//! Whole processes: server, daemons, TLS, faults

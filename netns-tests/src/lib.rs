@@ -1,0 +1,1 @@
+//! A lab of network namespaces: routers, NATs, a server, real WireGuard

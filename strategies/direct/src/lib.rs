@@ -1,0 +1,1 @@
+//! Strategy direct: public addresses of this host, and configured names of peers
