@@ -6,10 +6,12 @@
 
 mod address;
 mod candidate;
+mod check;
 mod key;
 mod offer;
 
 pub use address::{Endpoint, Family, NotAnEndpoint, is_global, is_link_local};
 pub use candidate::{BadStrategyName, Candidate, Mapping, Proof, Reach, RemoteCandidate, StrategyName, Tier};
+pub use check::TransactionId;
 pub use key::{ParseKeyError, PrivateKey, PublicKey};
 pub use offer::{MAX_CANDIDATES, Offer, OfferVersion};
