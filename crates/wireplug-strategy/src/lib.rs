@@ -1,1 +1,33 @@
-//! The plugin interface of wireplug: trait, context, registry and conformance kit
+//! The plugin interface of wireplug.
+//!
+//! A *strategy* finds ways in which this host's WireGuard port may be reached (or places where a peer may
+//! be), and says so until it is cancelled. It is a crate of its own: it implements [`Strategy`], submits a
+//! [`Registration`] to the registry, and is linked in by one line of the binary:
+//!
+//! ```ignore
+//! use my_strategy as _;
+//! ```
+//!
+//! What it may rely on, said once:
+//! - It gets its own table of the config, and refuses keys that it does not know ([`options::parse`]).
+//! - It is a task. It may wait as long as it likes, hang or panic: nobody else is hurt, and it is ended one
+//!   second after [`Context::cancelled`] at the latest.
+//! - It sees the world as a [`Situation`], and is told when that changes. A higher `generation` voids all
+//!   that was found before: find it again, and say for which generation it was found.
+//! - It never decides. It finds, with evidence; the scheduler verifies, offers, checks and applies.
+//! - A settled tunnel must cost nothing: when [`Situation::wanted`] is false, it sends nothing.
+
+mod context;
+mod event;
+pub mod options;
+mod registry;
+mod situation;
+
+pub use context::{Binding, Context, Host, PortError, ResolveError, Resolved};
+pub use event::Event;
+pub use options::ConfigError;
+pub use registry::{BoxFuture, Failure, Registration, Strategy, find, registered};
+pub use situation::{HostAddress, PeerSituation, Situation, StunServer};
+
+/// For strategies: `wireplug_strategy::inventory::submit! { Registration { ... } }`.
+pub use inventory;
