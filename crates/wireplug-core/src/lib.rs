@@ -9,6 +9,7 @@ mod candidate;
 mod check;
 mod key;
 mod offer;
+pub mod scheduler;
 
 pub use address::{Endpoint, Family, NotAnEndpoint, is_global, is_link_local};
 pub use candidate::{BadStrategyName, Candidate, Mapping, Proof, Reach, RemoteCandidate, StrategyName, Tier};
