@@ -1,1 +1,9 @@
-//! The rendezvous and relay server that anyone can host
+//! The server that lets two wireplug daemons find each other: rendezvous over WebSocket, STUN, and
+//! probes that prove candidates.
+//!
+//! What decides has no IO and no clock: [`rendezvous`] (topics, offers, limits, ownership) takes an
+//! instant with each input and gives its effects as data, and so does [`stun`]. The event loops around
+//! them are in [`server`].
+
+pub mod certificate;
+pub mod config;
