@@ -19,6 +19,7 @@
 
 mod context;
 mod event;
+pub mod kit;
 pub mod options;
 mod registry;
 mod situation;

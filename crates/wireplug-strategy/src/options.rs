@@ -1,6 +1,10 @@
 //! A strategy's own table of the config.
 
+mod duration;
+
 use serde::de::DeserializeOwned;
+
+pub use duration::{BadDuration, duration, duration_within, parse_duration};
 
 /// One key of a strategy's table, for people and for error messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,7 @@ pub struct ConfigError {
 }
 
 /// Reads a table into a strategy's own type. An unknown key is refused by its name, with the known ones.
+/// The type must have a default for every key (`#[serde(default)]`), as every option has.
 ///
 /// # Errors
 /// [`ConfigError`] names the key and what it accepts.

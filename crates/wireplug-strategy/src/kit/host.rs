@@ -1,0 +1,252 @@
+//! A host that answers from a script and writes down what it was told and asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use wireplug_core::{Candidate, Endpoint, Mapping, PublicKey, RemoteCandidate, StrategyName};
+
+use super::place::{Answers, Nat, Place};
+use crate::context::{Binding, Host, PortError, ResolveError, Resolved};
+use crate::event::Event;
+use crate::registry::BoxFuture;
+
+/// How long a request to a silent server takes to fail, about as in the daemon.
+const TIME_LIMIT: Duration = Duration::from_secs(3);
+
+/// A fake daemon; clones are handles to the same one.
+#[derive(Debug, Clone)]
+pub struct FakeHost(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    /// In the order of their first request: a destination-dependent NAT counts its mappings so.
+    destinations: Vec<SocketAddr>,
+    said: Vec<Said>,
+    asked: Vec<Asked>,
+    in_flight: usize,
+}
+
+/// Something that a strategy said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// When.
+    pub at: Instant,
+    /// Under which name.
+    pub strategy: StrategyName,
+    /// For which generation.
+    pub generation: u32,
+    /// In which generation.
+    pub during: u32,
+    /// What.
+    pub event: Event,
+}
+
+/// Something that a strategy asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub question: Question,
+}
+
+/// What a strategy can ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// A STUN binding request from the WireGuard port to this server.
+    Binding(SocketAddr),
+    /// The addresses of this name.
+    Name(String),
+}
+
+/// What the daemon would hold for true: the last word on every endpoint, of the current generation only.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// Where we may be reached.
+    pub candidates: BTreeMap<Endpoint, Candidate>,
+    /// Where peers may be reached.
+    pub suggestions: BTreeMap<(PublicKey, Endpoint), RemoteCandidate>,
+    /// How our NAT maps.
+    pub mapping: Mapping,
+}
+
+impl Standing {
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.candidates.is_empty() && self.suggestions.is_empty()
+    }
+
+    /// The endpoints alone: what two runs in the same place must agree on.
+    pub fn endpoints(&self) -> (BTreeSet<Endpoint>, BTreeSet<(PublicKey, Endpoint)>, Mapping) {
+        (self.candidates.keys().copied().collect(), self.suggestions.keys().copied().collect(), self.mapping)
+    }
+}
+
+impl FakeHost {
+    /// A host in this place.
+    pub fn new(place: Place) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            place,
+            destinations: Vec::new(),
+            said: Vec::new(),
+            asked: Vec::new(),
+            in_flight: 0,
+        })))
+    }
+
+    /// Changes the place; requests under way are answered as they would have been before.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Place) -> T) -> T {
+        change(&mut self.lock().place)
+    }
+
+    /// All that was said, in order.
+    pub fn said(&self) -> Vec<Said> {
+        self.lock().said.clone()
+    }
+
+    /// The words of all notes, in order.
+    pub fn notes(&self) -> Vec<String> {
+        let said = self.said().into_iter();
+        said.filter_map(|said| if let Event::Note(words) = said.event { Some(words) } else { None }).collect()
+    }
+
+    /// All that was asked for, in order.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.lock().asked.clone()
+    }
+
+    /// How many requests are neither answered nor given up.
+    pub fn in_flight(&self) -> usize {
+        self.lock().in_flight
+    }
+
+    /// What the daemon would hold for true now.
+    pub fn standing(&self) -> Standing {
+        let inner = self.lock();
+        let current = inner.place.situation.generation;
+        let mut standing = Standing::default();
+        // What was said for a generation before it began, or after it ended, is void as in the daemon.
+        for said in inner.said.iter().filter(|said| said.generation == current && said.during == current) {
+            match said.event.clone() {
+                Event::Found(candidate) => {
+                    standing.candidates.insert(candidate.endpoint, candidate);
+                }
+                Event::Lost(endpoint) => {
+                    standing.candidates.remove(&endpoint);
+                }
+                Event::Suggested { peer, candidate } => {
+                    standing.suggestions.insert((peer, candidate.endpoint), candidate);
+                }
+                Event::Withdrawn { peer, endpoint } => {
+                    standing.suggestions.remove(&(peer, endpoint));
+                }
+                Event::Mapping(mapping) => standing.mapping = mapping,
+                Event::Note(_) => {}
+            }
+        }
+        standing
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the question; the request is under way until the guard is dropped.
+    fn ask(&self, question: Question) -> InFlight {
+        let mut inner = self.lock();
+        inner.asked.push(Asked { at: Instant::now(), question });
+        inner.in_flight += 1;
+        InFlight(self.clone())
+    }
+}
+
+impl Host for FakeHost {
+    fn emit(&self, strategy: &StrategyName, generation: u32, event: Event) {
+        let mut inner = self.lock();
+        let during = inner.place.situation.generation;
+        inner.said.push(Said { at: Instant::now(), strategy: strategy.clone(), generation, during, event });
+    }
+
+    fn binding(&self, server: SocketAddr) -> BoxFuture<'static, Result<Binding, PortError>> {
+        let host = self.clone();
+        Box::pin(async move {
+            let _in_flight = host.ask(Question::Binding(server));
+            let (outcome, after) = host.lock().stun(server);
+            sleep_or_hang(after).await;
+            outcome
+        })
+    }
+
+    fn resolve(&self, name: String) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+        let host = self.clone();
+        Box::pin(async move {
+            let _in_flight = host.ask(Question::Name(name.clone()));
+            let (outcome, after) = host.lock().dns(name);
+            sleep_or_hang(after).await;
+            outcome
+        })
+    }
+}
+
+impl Inner {
+    /// The outcome of a request sent now, and when it is known; `None` is never.
+    fn stun(&mut self, server: SocketAddr) -> (Result<Binding, PortError>, Option<Duration>) {
+        let Some(own) = self.place.own(server.ip()) else {
+            let why = "network is unreachable".to_owned();
+            return (Err(PortError::NoRoute { server, why }), Some(Duration::ZERO));
+        };
+        let order = self.destinations.iter().position(|known| *known == server).unwrap_or_else(|| {
+            self.destinations.push(server);
+            self.destinations.len() - 1
+        });
+        let mapped = match if server.is_ipv4() { self.place.nat } else { self.place.nat6 } {
+            Nat::None => Some(own),
+            Nat::Fixed(outside) => Some(outside),
+            Nat::DestinationDependent(first) => {
+                let step = u16::try_from(order).unwrap_or(u16::MAX);
+                Some(SocketAddr::new(first.ip(), first.port().wrapping_add(step)))
+            }
+            Nat::Silent => None,
+        };
+        let rtt = match self.place.stun.get(&server) {
+            None => Some(self.place.latency),
+            Some(Answers::After(rtt)) => Some(*rtt),
+            Some(Answers::Never) => None,
+        };
+        let (outcome, after) = match (mapped, rtt) {
+            (Some(mapped), Some(rtt)) if rtt < TIME_LIMIT => (Ok(Binding { mapped, rtt }), rtt),
+            _ => (Err(PortError::Timeout { server, after: TIME_LIMIT }), TIME_LIMIT),
+        };
+        (outcome, (!self.place.hangs).then_some(after))
+    }
+
+    /// The same for a name.
+    fn dns(&self, name: String) -> (Result<Resolved, ResolveError>, Option<Duration>) {
+        let outcome = match self.place.names.get(&name) {
+            Some(Ok(resolved)) => Ok(resolved.clone()),
+            Some(Err(why)) => Err(ResolveError { name, why: why.clone() }),
+            None => Err(ResolveError { name, why: "no such name".to_owned() }),
+        };
+        (outcome, (!self.place.hangs).then_some(self.place.latency))
+    }
+}
+
+async fn sleep_or_hang(after: Option<Duration>) {
+    match after {
+        Some(after) => sleep(after).await,
+        None => pending().await,
+    }
+}
+
+struct InFlight(FakeHost);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.lock().in_flight -= 1;
+    }
+}
