@@ -1,1 +1,23 @@
-//! Bytes on the wire, without IO: offers, sealing, rendezvous messages, STUN
+//! Bytes on the wire, without IO, clock or randomness: what two daemons and their server say to each other.
+//!
+//! Three conversations, each a codec of its own:
+//!
+//! | who | over | what | where |
+//! |---|---|---|---|
+//! | peer to peer, through the server | inside `Publish` and `Offer` | the sealed [`Offer`](wireplug_core::Offer) | [`Pair::seal`], [`Pair::open`] |
+//! | daemon and server | WebSocket, subprotocol `wireplug.v1` | topics, offers, verification | [`rendezvous`] |
+//! | peer and peer, daemon and server | UDP, from the WireGuard port | checks, mappings, probes | [`stun`] |
+//!
+//! All secrets come from one place, [`Pair`]: the X25519 secret of an interface's key and a peer's.
+//! Whatever is random (nonces, transaction ids, instance ids) is a parameter, so the same input gives the
+//! same bytes. Decoders accept any input, never panic, and allocate no more than the input is long.
+
+mod offer;
+mod pair;
+pub mod rendezvous;
+mod seal;
+pub mod stun;
+pub mod wireguard;
+
+pub use pair::{CheckTag, Commitment, JoinToken, Pair, PairError, Side, Topic, verify_join};
+pub use seal::{MAX_SEALED, OpenError};

@@ -1,0 +1,132 @@
+//! Sealing: an offer between the pair's two ends and nobody else.
+//!
+//! ```text
+//! sealed    = version (1 byte, 1) ‖ nonce (24 bytes) ‖ XChaCha20-Poly1305(key of the direction, nonce, aad, plaintext)
+//! aad       = version ‖ topic (32 bytes) ‖ side of the sender (1 byte: 0 low, 1 high)
+//! plaintext = length of the offer (2 bytes, network order) ‖ offer ‖ zeros up to 256, 512, 1024 or 2048 bytes
+//! ```
+//!
+//! The padding keeps the server from counting candidates. Whether an offer is newer than the last one is
+//! judged by its version, not here.
+
+use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use wireplug_core::Offer;
+use zeroize::Zeroizing;
+
+use crate::offer;
+use crate::pair::{Pair, Side};
+
+/// The version of this layout.
+const VERSION: u8 = 1;
+/// Bytes of a nonce of `XChaCha20`.
+const NONCE: usize = 24;
+/// Bytes of a Poly1305 tag (RFC 8439 section 2.5).
+const TAG: usize = 16;
+/// Bytes of the length before the offer.
+const LENGTH: usize = 2;
+/// What a plaintext is padded to, in bytes: a few candidates, a usual host, and [`offer::MAX_ENCODED`].
+const SIZES: [usize; 4] = [256, 512, 1024, 2048];
+
+/// The longest sealed offer in bytes.
+pub const MAX_SEALED: usize = sealed_size(SIZES[SIZES.len() - 1]);
+
+const _: () =
+    assert!(offer::MAX_ENCODED + LENGTH <= SIZES[SIZES.len() - 1], "every offer fits the last size");
+
+/// Why a sealed offer was refused. None of it says that the peer did anything: a server can send what it likes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Not one of the lengths that a sealed offer has.
+    #[error("a sealed offer cannot have {0} bytes: ignored")]
+    Size(usize),
+    /// Sealed by a later version of wireplug.
+    #[error(
+        "the offer is sealed in version {0}, this wireplug knows version {VERSION}: update the older side"
+    )]
+    Version(u8),
+    /// Not sealed by the peer, not for this side, or altered on its way.
+    #[error("the offer is not from this peer, or was altered on its way: ignored")]
+    Forged,
+    /// Sealed by the peer, but not an offer.
+    #[error("the peer sealed an offer that cannot be read ({0}): update the older side")]
+    Malformed(&'static str),
+}
+
+impl Pair {
+    /// Seals an offer for the peer. `nonce` must be random and fresh for every call. Candidates beyond
+    /// [`wireplug_core::MAX_CANDIDATES`] are left out, scopes of link-local addresses are not sent.
+    /// At most [`MAX_SEALED`] bytes.
+    pub fn seal(&self, offer: &Offer, nonce: [u8; 24]) -> Vec<u8> {
+        let plain = pad(&Zeroizing::new(offer::encode(offer)));
+        let cipher = XChaCha20Poly1305::new(self.seal_out().into());
+        let aad = aad(self, self.side());
+        // Proof: XChaCha20-Poly1305 fails on 256 GiB or more only (RFC 8439 section 2.8); this is 2 KiB.
+        #[expect(clippy::expect_used)]
+        let body = cipher
+            .encrypt(&XNonce::from(nonce), Payload { msg: &plain, aad: &aad })
+            .expect("2 KiB are not too long");
+        let mut sealed = Vec::with_capacity(1 + NONCE + body.len());
+        sealed.push(VERSION);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(&body);
+        sealed
+    }
+
+    /// Opens what the peer sealed.
+    ///
+    /// # Errors
+    /// [`OpenError`] says whether it was not the peer's or not to be understood; both mean: ignore it.
+    pub fn open(&self, sealed: &[u8]) -> Result<Offer, OpenError> {
+        let size = OpenError::Size(sealed.len());
+        let (version, rest) = sealed.split_first().ok_or(size.clone())?;
+        if *version != VERSION {
+            return Err(OpenError::Version(*version));
+        }
+        if !SIZES.iter().any(|plain| sealed_size(*plain) == sealed.len()) {
+            return Err(size);
+        }
+        let (nonce, body) = rest.split_first_chunk::<NONCE>().ok_or(size)?;
+        let cipher = XChaCha20Poly1305::new(self.seal_in().into());
+        let aad = aad(self, self.side().other());
+        let plain = cipher
+            .decrypt(&XNonce::from(*nonce), Payload { msg: body, aad: &aad })
+            .map_err(|_| OpenError::Forged)?;
+        offer::decode(unpad(&plain)?).map_err(|_| OpenError::Malformed("its fields"))
+    }
+}
+
+const fn sealed_size(plain: usize) -> usize {
+    1 + NONCE + plain + TAG
+}
+
+/// What is authenticated beside the offer.
+fn aad(pair: &Pair, sender: Side) -> [u8; 34] {
+    let mut aad = [0; 34];
+    aad[0] = VERSION;
+    aad[1..33].copy_from_slice(pair.topic().as_bytes());
+    aad[33] = sender as u8;
+    aad
+}
+
+fn pad(encoded: &[u8]) -> Zeroizing<Vec<u8>> {
+    let used = LENGTH + encoded.len();
+    let size = SIZES.into_iter().find(|size| used <= *size).unwrap_or(SIZES[SIZES.len() - 1]);
+    let mut plain = Zeroizing::new(Vec::with_capacity(size));
+    // Proof: `encode` gives at most MAX_ENCODED bytes, asserted above to fit the last size and so a u16.
+    #[expect(clippy::cast_possible_truncation)]
+    plain.extend_from_slice(&(encoded.len() as u16).to_be_bytes());
+    plain.extend_from_slice(encoded);
+    plain.resize(size, 0);
+    plain
+}
+
+fn unpad(plain: &[u8]) -> Result<&[u8], OpenError> {
+    let (length, rest) = plain.split_first_chunk::<LENGTH>().ok_or(OpenError::Malformed("its length"))?;
+    let length = usize::from(u16::from_be_bytes(*length));
+    let (encoded, padding) = rest.split_at_checked(length).ok_or(OpenError::Malformed("its length"))?;
+    if padding.iter().any(|byte| *byte != 0) {
+        return Err(OpenError::Malformed("its padding"));
+    }
+    Ok(encoded)
+}
