@@ -1,1 +1,43 @@
-//! A lab of network namespaces: routers, NATs, a server, real WireGuard
+//! A lab of network namespaces: routers, NATs, a server, real WireGuard.
+//!
+//! [`Lab::new`] makes an internet of its own. [`Lab::site`] adds a customer behind a [`Nat`], [`Site::host`]
+//! a computer there, [`Host::wireguard`] a real WireGuard interface on it. [`Lab::server`] runs
+//! `wireplug-serverd`, [`Host::wireplug`] the daemon. [`Pair`] puts two of them together: the matrix,
+//! `cargo xtask demo` and `cargo xtask bench` all use it.
+//!
+//! Nothing in a lab reaches the world outside, and everything in it goes with the [`Lab`]. What a
+//! killed test leaves behind, the next lab sweeps up.
+//!
+//! The lab runs the product's binaries and knows nothing else of it.
+
+mod binaries;
+mod cmd;
+mod daemon;
+mod delay;
+mod error;
+mod host;
+mod internet;
+mod lab;
+mod namespace;
+mod nat;
+mod ping;
+mod process;
+mod server;
+mod wireguard;
+
+pub use binaries::Binaries;
+pub use cmd::wait_for;
+pub use daemon::{Daemon, InterfaceStatus, PeerStatus};
+pub use error::{LabError, Result};
+pub use host::{Host, Site};
+pub use internet::{BLACKHOLE, Stack};
+pub use lab::{Lab, missing_tools};
+pub use namespace::Namespace;
+pub use nat::{FIXED_PORT, Nat, WIREGUARD_PORT};
+pub use ping::{Answer, Ping, Pinging, Pings};
+pub use process::Process;
+pub use server::{STUN_PORT, Server};
+pub use wireguard::{Peer, PeerState, Wireguard, wireguard_at};
+
+/// The programs that a lab runs.
+pub const TOOLS: [&str; 8] = ["ip", "tc", "nft", "wg", "wireguard-go", "sysctl", "ping", "conntrack"];

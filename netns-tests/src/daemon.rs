@@ -1,0 +1,162 @@
+//! `wireplug` on a host, and what it says of itself.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::cmd::{output, wait_for};
+use crate::error::{LabError, Result};
+use crate::host::Host;
+use crate::process::Process;
+use crate::server::Server;
+use crate::wireguard::Wireguard;
+
+/// What the product's programs log in the lab, for the digest of a failed test.
+pub(crate) const LOG_FILTER: &str = "info,wireplug=debug,wireplugd=debug,wireplug_core=debug,wireplug_net=debug,\
+    wireplug_strategy=debug,wireplug_direct=debug,wireplug_hole_punch=debug,wireplug_serverd=debug";
+
+/// A running `wireplug INTERFACE`.
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    host: Host,
+    device: String,
+    program: PathBuf,
+    process: Process,
+}
+
+/// One interface in `wireplug status --json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct InterfaceStatus {
+    /// The interface's name.
+    pub interface: String,
+    /// Its peers.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// One peer in `wireplug status --json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PeerStatus {
+    /// Its public key, base64.
+    pub public_key: String,
+    /// `idle`, `gathering`, `checking`, `connected`, `relayed` or `unreachable`.
+    pub state: String,
+    /// Which strategy found the path in use.
+    pub strategy: Option<String>,
+    /// The endpoint in use.
+    pub endpoint: Option<String>,
+    /// The round-trip time of the path, in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Why the peer cannot be reached.
+    pub reason: Option<String>,
+}
+
+impl Host {
+    /// Writes a configuration for `wireguard` with the server's address and pin, and `more` after it.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or the pin not be had.
+    pub fn wireplug_config(&self, wireguard: &Wireguard, server: &Server, more: &str) -> Result<PathBuf> {
+        let text =
+            format!("[[server]]\nurl = \"{}\"\npin = \"{}\"\n{more}", server.url(self.nat()), server.pin()?);
+        self.shared.write(&format!("{}.toml", wireguard.device()), &text)
+    }
+
+    /// Starts `wireplug INTERFACE --config FILE`, without waiting for anything.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn wireplug(&self, wireguard: &Wireguard, config: &std::path::Path) -> Result<Daemon> {
+        let program = self.shared.binaries.path("wireplug")?;
+        let args = [wireguard.device(), "--config", &config.display().to_string()];
+        let process = self.spawn("wireplug", &program, &args, &[("RUST_LOG", LOG_FILTER)])?;
+        Ok(Daemon { host: self.clone(), device: wireguard.device().to_owned(), program, process })
+    }
+}
+
+impl Daemon {
+    /// The running program.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// What `wireplug status INTERFACE --json` says; none while it does not answer.
+    ///
+    /// # Errors
+    /// When it prints something that is no status.
+    pub fn status(&self) -> Result<Option<InterfaceStatus>> {
+        let program = self.program.display().to_string();
+        let name = self.host.namespace().name();
+        let output = output(&["ip", "netns", "exec", name, &program, "status", &self.device, "--json"], "")?;
+        if !output.status.success() {
+            return Ok(None);
+        }
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let all: Vec<InterfaceStatus> = serde_json::from_str(&text).map_err(|_| LabError::Parse {
+            what: "an array of interfaces in `wireplug status --json`",
+            text,
+        })?;
+        Ok(all.into_iter().find(|interface| interface.interface == self.device))
+    }
+
+    /// What status says of one peer; none while the daemon does not answer or know it.
+    ///
+    /// # Errors
+    /// When status is unreadable.
+    pub fn peer(&self, public_key: &str) -> Result<Option<PeerStatus>> {
+        let found = self.status()?;
+        Ok(found.and_then(|status| status.peers.into_iter().find(|peer| peer.public_key == public_key)))
+    }
+
+    /// Waits until status gives the peer this state.
+    ///
+    /// # Errors
+    /// When it does not in `limit`: says what it was instead. When the daemon has ended.
+    pub fn wait_state(&self, public_key: &str, state: &str, limit: Duration) -> Result<PeerStatus> {
+        let mut last = None;
+        let result = wait_for("state", limit, || {
+            if let Some(status) = self.process.exited() {
+                return Err(LabError::unexpected(format!(
+                    "wireplug ended with {status}: {}",
+                    self.process.log()
+                )));
+            }
+            last = self.peer(public_key)?;
+            Ok(last.clone().filter(|peer| peer.state == state))
+        });
+        result.map_err(|error| match error {
+            LabError::Timeout { after, .. } => LabError::Timeout {
+                what: format!("state {state:?} on {}; status is {last:?}", self.host.label()),
+                after,
+            },
+            other => other,
+        })
+    }
+
+    /// Whether the daemon's namespace has a raw socket open.
+    pub fn raw_socket_open(&self) -> bool {
+        ["raw", "raw6"].iter().any(|table| {
+            let path = format!("/proc/{}/net/{table}", self.process.pid());
+            fs::read_to_string(path).is_ok_and(|text| text.lines().count() > 1)
+        })
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.process.pid())).ok()?;
+        let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// CPU time used so far.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        /// `/proc/PID/schedstat` counts nanoseconds on the CPU, exactly.
+        fn nanoseconds(path: &std::path::Path) -> Option<u64> {
+            fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
+        }
+        let threads = fs::read_dir(format!("/proc/{}/task", self.process.pid())).ok()?;
+        let sum = threads.flatten().filter_map(|thread| nanoseconds(&thread.path().join("schedstat"))).sum();
+        Some(Duration::from_nanos(sum))
+    }
+}

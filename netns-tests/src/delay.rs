@@ -1,0 +1,93 @@
+//! A delay line for kernels without netem.
+//!
+//! The internet's router sends everything that it forwards through a TUN device; this process reads
+//! each packet, holds it for a fixed time, and writes it back, where it goes on to its destination.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tun_rs::{DeviceBuilder, SyncDevice};
+
+use crate::error::{LabError, Result};
+use crate::namespace::Namespace;
+
+const DEVICE: &str = "delay0";
+
+/// The routing table that leads into the device.
+const TABLE: u32 = 100;
+
+/// Below this, sleeping is less exact than spinning; it costs at most so much CPU time per packet.
+const SPIN: Duration = Duration::from_micros(80);
+
+/// Largest packet of the lab with room to spare.
+const MTU: usize = 9000;
+
+/// A running delay line; dropping it removes the device and ends its threads.
+#[derive(Debug)]
+pub(crate) struct DelayLine {
+    net: Namespace,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl DelayLine {
+    /// Delays all that comes into `net` by one of `devices` and is not for `net` itself.
+    pub(crate) fn start(net: &Namespace, devices: &[String], one_way: Duration) -> Result<Self> {
+        let device = net.enter(|| {
+            DeviceBuilder::new()
+                .name(DEVICE)
+                .build_sync()
+                .map_err(LabError::io("open a TUN device for the delay line"))
+        })?;
+        // What is for the router itself is looked up in the local table before these rules.
+        let mut lines = format!("route add default dev {DEVICE} table {TABLE}\n");
+        for link in devices {
+            lines += &format!("rule add iif {link} table {TABLE}\n");
+        }
+        net.ip(&format!("link set {DEVICE} up\n"))?;
+        net.ip(&lines)?;
+        net.ip6(&lines)?;
+        let device = Arc::new(device);
+        let (sender, receiver) = channel();
+        let reader = {
+            let device = Arc::clone(&device);
+            thread::spawn(move || read(&device, &sender, one_way))
+        };
+        let writer = thread::spawn(move || write(&device, &receiver));
+        Ok(Self { net: net.clone(), threads: vec![reader, writer] })
+    }
+}
+
+impl Drop for DelayLine {
+    fn drop(&mut self) {
+        // Ends the pending read, and with it both threads.
+        let gone = self.net.ip(&format!("link del {DEVICE}\n"));
+        if gone.is_ok() {
+            for thread in self.threads.drain(..) {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn read(device: &SyncDevice, out: &Sender<(Instant, Vec<u8>)>, one_way: Duration) {
+    let mut packet = [0; MTU];
+    while let Ok(length) = device.recv(&mut packet) {
+        if out.send((Instant::now() + one_way, packet[..length].to_vec())).is_err() {
+            return;
+        }
+    }
+}
+
+fn write(device: &SyncDevice, packets: &Receiver<(Instant, Vec<u8>)>) {
+    for (due, packet) in packets {
+        let left = due.saturating_duration_since(Instant::now());
+        thread::sleep(left.saturating_sub(SPIN));
+        while Instant::now() < due {
+            std::hint::spin_loop();
+        }
+        // A packet that the router refuses (no route) is lost, as it would be elsewhere.
+        let _ = device.send(&packet);
+    }
+}

@@ -1,0 +1,166 @@
+//! The internet of a lab: one router with a public network for each customer.
+//!
+//! Addresses look public, because gateways refuse to work behind reserved ones; nothing outside is
+//! ever reached, since no namespace has a link out.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use crate::delay::DelayLine;
+use crate::error::{LabError, Result};
+use crate::lab::{Lab, Shared};
+use crate::namespace::Namespace;
+
+/// An address that is routed into nothing: packets to it vanish without an answer.
+pub const BLACKHOLE: Ipv4Addr = Ipv4Addr::new(77, 77, 77, 77);
+
+/// Interface numbers of the outer ends of links begin here. The two ends of a veth must not have the same number
+/// in their namespaces: the kernel would take the link for a simple device and may wait a second before it tells IPv6
+/// that it is up (`linkwatch_urgent_event`).
+pub(crate) const OUTER_INDEX: u16 = 1000;
+
+/// First octets of the customers' networks, different so that logs are easy to read.
+const FIRST_OCTETS: [u8; 8] = [5, 45, 62, 81, 91, 93, 109, 146];
+
+/// Which address families a link has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stack {
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+    /// Both.
+    Dual,
+}
+
+impl Stack {
+    pub(crate) fn v4(self) -> bool {
+        self != Self::V6
+    }
+
+    pub(crate) fn v6(self) -> bool {
+        self != Self::V4
+    }
+}
+
+/// A customer's link to the internet: a /24 and a /64 of its own, and a second /64 for its LAN.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Uplink {
+    number: u8,
+}
+
+impl Uplink {
+    /// The customer's public address number `index` (from 0).
+    pub(crate) fn v4(self, index: u8) -> Ipv4Addr {
+        let first = FIRST_OCTETS[usize::from(self.number) % FIRST_OCTETS.len()];
+        Ipv4Addr::new(first, 20 + self.number, 100 + self.number, 2 + index)
+    }
+
+    fn v4_gateway(self) -> Ipv4Addr {
+        let [a, b, c, _] = self.v4(0).octets();
+        Ipv4Addr::new(a, b, c, 1)
+    }
+
+    /// The customer's address number `index` (from 0) on the link.
+    pub(crate) fn v6(self, index: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2a10, 0xcc00, u16::from(self.number), 0, 0, 0, 0, 2 + index)
+    }
+
+    pub(crate) fn v6_gateway(self) -> Ipv6Addr {
+        Ipv6Addr::new(0x2a10, 0xcc00, u16::from(self.number), 0, 0, 0, 0, 1)
+    }
+
+    /// An address in the /64 that is routed to the customer's router.
+    pub(crate) fn lan_v6(self, host: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2a10, 0xcc00, u16::from(self.number), 1, 0, 0, 0, host)
+    }
+
+    /// The last number of private networks behind this link.
+    pub(crate) fn number(self) -> u8 {
+        self.number
+    }
+}
+
+impl Lab {
+    pub(crate) fn make_internet(&self) -> Result<()> {
+        let net = self.shared().router("net")?;
+        net.ip(&format!("route add blackhole {BLACKHOLE}/32\n"))
+    }
+
+    /// Makes every packet that crosses the internet take `one_way` longer: by netem where the kernel
+    /// has it, else by a delay line in this process. Call it once, after the links are made.
+    ///
+    /// # Errors
+    /// When the delay line cannot be set up.
+    pub fn delay(&self, one_way: Duration) -> Result<()> {
+        let net = self.shared().internet();
+        let links = 1..=self.shared().links();
+        let micros = format!("{}us", one_way.as_micros());
+        let netem = |link| {
+            let device = format!("l{link}");
+            net.run(&[
+                "tc", "qdisc", "add", "dev", &device, "root", "netem", "delay", &micros, "limit", "100000",
+            ])
+        };
+        match links.clone().try_for_each(|link| netem(link).map(drop)) {
+            Ok(()) => Ok(()),
+            Err(LabError::Failed { .. }) => {
+                let devices: Vec<String> = links.map(|link| format!("l{link}")).collect();
+                self.shared().keep_delay(DelayLine::start(&net, &devices, one_way)?);
+                Ok(())
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+impl Shared {
+    /// Links `namespace` to the internet by a device `device` there, with `addresses` public
+    /// addresses per family.
+    pub(crate) fn attach(
+        &self,
+        namespace: &Namespace,
+        device: &str,
+        stack: Stack,
+        addresses: u8,
+    ) -> Result<Uplink> {
+        let uplink = Uplink { number: self.next_link() };
+        let net = self.internet();
+        let number = uplink.number;
+        let mut outer =
+            format!("link add l{number} type veth peer name {device} netns {}\n", namespace.name());
+        let mut inner = String::new();
+        if stack.v4() {
+            outer += &format!("addr add {}/24 dev l{number}\n", uplink.v4_gateway());
+            for index in 0..addresses {
+                inner += &format!("addr add {}/24 dev {device}\n", uplink.v4(index));
+            }
+        }
+        if stack.v6() {
+            outer += &format!("addr add {}/64 dev l{number} nodad\n", uplink.v6_gateway());
+            for index in 0..addresses {
+                inner += &format!("addr add {}/64 dev {device} nodad\n", uplink.v6(u16::from(index)));
+            }
+        }
+        outer += &format!("link set l{number} up\n");
+        inner += &format!("link set {device} up\n");
+        if stack.v4() {
+            inner += &format!("route add default via {}\n", uplink.v4_gateway());
+        }
+        if stack.v6() {
+            inner += &format!("route add ::/0 via {}\n", uplink.v6_gateway());
+            outer += &format!("route add {}/64 via {}\n", uplink.lan_v6(0), uplink.v6(0));
+        }
+        // A neighbour that is asked for before its end of the link is up is asked again at once, not after a second.
+        outer += &format!("ntable change name ndisc_cache dev l{number} retrans 50\n");
+        inner += &format!("ntable change name ndisc_cache dev {device} retrans 50\n");
+        net.ip(&outer)?;
+        namespace.ip(&inner)?;
+        Ok(uplink)
+    }
+}
+
+/// The private IPv4 address of host `host` in the LAN behind link `link`.
+pub(crate) fn lan_v4(link: u8, host: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(192, 168, link, host))
+}
