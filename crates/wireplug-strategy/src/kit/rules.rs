@@ -69,8 +69,8 @@ pub struct Violation {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Fewest seconds between two requests to the same server, on average over an hour.
 const SECONDS_PER_BINDING: usize = 5;
@@ -145,19 +145,19 @@ impl Subject<'_> {
     }
 
     fn refuses_unknown_keys(&self) -> Outcome {
-        self.refuses("no-such-key", toml::Value::Integer(1))
+        self.refuses("no-such-key", &toml::Value::Integer(1))
     }
 
     fn refuses_wrong_types(&self) -> Outcome {
         for option in self.registration.options {
             // No option is a list of lists of lists.
             let list = |inner| toml::Value::Array(vec![inner]);
-            self.refuses(option.key, list(list(list(toml::Value::Boolean(true)))))?;
+            self.refuses(option.key, &list(list(list(toml::Value::Boolean(true)))))?;
         }
         Ok(())
     }
 
-    fn refuses(&self, key: &str, value: toml::Value) -> Outcome {
+    fn refuses(&self, key: &str, value: &toml::Value) -> Outcome {
         let mut table = self.table.clone();
         table.insert(key.to_owned(), value.clone());
         let Err(error) = (self.registration.build)(&table) else {
@@ -190,7 +190,9 @@ impl Subject<'_> {
         run.after(10 * SECOND).await;
         let standing = run.host.standing();
         let empty = standing.is_empty();
-        ensure(empty, || format!("the interface went down, but this still stands: {:?}", standing.endpoints()))?;
+        ensure(empty, || {
+            format!("the interface went down, but this still stands: {:?}", standing.endpoints())
+        })?;
         self.still_runs(&run)?;
 
         for (what, changed) in &self.scenario.changes {
@@ -303,7 +305,9 @@ impl Subject<'_> {
             let traces = (host.said().len(), host.asked().len());
             sleep(HOUR).await;
             let later = (host.said().len(), host.asked().len());
-            ensure(traces == later, || format!("stopped {when}: events, requests {traces:?} became {later:?}"))?;
+            ensure(traces == later, || {
+                format!("stopped {when}: events, requests {traces:?} became {later:?}")
+            })?;
             let left = (self.scenario.left_behind)();
             ensure(left.is_empty(), || format!("stopped {when}: it left behind {}", left.join(", ")))?;
         }
@@ -345,7 +349,9 @@ impl Subject<'_> {
     async fn at_home(&self) -> Result<Run, String> {
         let run = self.start(&self.scenario.home)?;
         run.after(MINUTE).await;
-        ensure(!run.host.standing().is_empty(), || format!("nothing after a minute at home; {}", told(&run)))?;
+        ensure(!run.host.standing().is_empty(), || {
+            format!("nothing after a minute at home; {}", told(&run))
+        })?;
         Ok(run)
     }
 
@@ -373,7 +379,9 @@ async fn quiet_hour(when: &str, run: &Run) -> Outcome {
     let said = run.host.said().len() - said;
     ensure(said <= EVENTS_PER_HOUR, || format!("{when}: {said} events in an hour though not wanted"))?;
     let wakes = run.wakes() - wakes;
-    ensure(wakes <= QUIET_WAKES_PER_HOUR, || format!("{when}: woken {wakes} times in an hour though not wanted"))
+    ensure(wakes <= QUIET_WAKES_PER_HOUR, || {
+        format!("{when}: woken {wakes} times in an hour though not wanted")
+    })
 }
 
 /// Whether no question was asked too often within an hour.
