@@ -7,3 +7,5 @@
 
 pub mod certificate;
 pub mod config;
+pub mod limits;
+pub mod rendezvous;
