@@ -1,1 +1,28 @@
-//! The operating system below wireplug: WireGuard device, shared port, netlink, resolver, clock
+//! The operating system below wireplug, on Linux: the WireGuard device, the UDP port shared with it, routes
+//! and addresses by netlink, a resolver and TCP with marked sockets, clocks and the interface lock.
+//!
+//! No policy lives here: nothing in this crate decides what to send, try or apply. Everything is
+//! asynchronous on tokio and wants a runtime with IO and time enabled; the few calls that block the kernel's way
+//! run on the blocking pool with a deadline. A network namespace is that of the thread which makes a value.
+
+mod addresses;
+mod clock;
+mod device;
+mod link;
+mod lock;
+mod port;
+mod readiness;
+mod resolver;
+mod routes;
+mod tcp;
+mod udp;
+
+pub use addresses::{Addresses, AddressesError, Change, Changes, ChangesError, HostAddress};
+pub use clock::{Sleeps, boottime, monotonic};
+pub use device::{Backend, Device, DeviceError, DeviceState, PeerState, PeerUpdate};
+pub use lock::{InterfaceLock, LockError};
+pub use port::{Datagram, Outgoing, PortError, SendError, SharedPort};
+pub use resolver::{ResolveError, Resolved, Resolver};
+pub use routes::{Route, RouteError, Routes};
+pub use tcp::{ConnectError, connect};
+pub use udp::{Received, ServerSocket};
