@@ -152,7 +152,7 @@ fn is_global_v6(ip: Ipv6Addr) -> bool {
         && !(first == 0x2001 && second == 0) // RFC 4380, Teredo
 }
 
-/// Whether an IPv6 address is of its link only (fe80::/10) and so needs a scope.
+/// Whether an IPv6 address is of its link only (`fe80::/10`) and so needs a scope.
 pub const fn is_link_local(ip: Ipv6Addr) -> bool {
     (ip.segments()[0] & 0xffc0) == 0xfe80
 }

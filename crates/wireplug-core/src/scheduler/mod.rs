@@ -1,7 +1,273 @@
 //! The scheduler: gather → verify → offer → check → apply → confirm → watch, for all peers of one interface.
+//!
+//! It is a state machine without IO, clock or global randomness. Its methods are of four kinds:
+//! - [`Scheduler::handle`] takes what happened, and [`Scheduler::handle_timeout`] that time has passed;
+//! - [`Scheduler::poll_command`] gives what is to be done: call it until it gives `None`, after each of the above;
+//! - [`Scheduler::poll_timeout`] says when it wants to be called again, and why;
+//! - the others ([`Scheduler::demand`], [`Scheduler::status`], ...) only look.
+//!
+//! `now` never goes back. It is the time at which the input was taken, not the time at which it was made.
+//!
+//! What it promises:
+//! - an endpoint is applied only when it answered a check of this pair over that very path, in this round; the one
+//!   exception is [`Reason::Unproven`];
+//! - a session that works is moved only to a path that is proven and better, by the side with the lower public key; the
+//!   other side follows;
+//! - memory and work for each peer are bounded, whatever arrives.
 
+mod explain;
 mod io;
+mod local;
+mod outbox;
+mod paths;
+mod peer;
+mod ranking;
+mod round;
+mod status;
+mod tuning;
+mod tunnel;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use rand::SeedableRng as _;
+use rand::rngs::ChaCha8Rng;
 
 pub use io::{
     Command, Demand, DeviceView, Handshake, Input, Keepalive, PeerView, Stimulus, Unsendable, Verdict,
 };
+pub use ranking::Ranking;
+pub use status::{PeerStatus, Reason, State};
+
+use crate::{Candidate, Mapping, PublicKey};
+use local::Local;
+use peer::{Effort, Peer, Role, Server, World};
+use tunnel::Tunnel;
+
+/// What a scheduler is made from.
+#[derive(Debug, Clone)]
+pub struct SchedulerConfig {
+    /// The interface's own public key: with a peer's it decides who applies first.
+    pub own: PublicKey,
+    /// A random number that no other run of the daemon has.
+    pub instance: u64,
+    /// For transaction ids and jitter; from a real source of randomness in the daemon.
+    pub seed: [u8; 32],
+    /// The rank of the strategies, for peers that have none of their own.
+    pub ranking: Ranking,
+    /// The rank of the strategies for single peers.
+    pub peers: BTreeMap<PublicKey, Ranking>,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Scheduler {
+    config: SchedulerConfig,
+    generation: u32,
+    local: Local,
+    server: Server,
+    port_sharing: bool,
+    listen_port: u16,
+    peers: BTreeMap<PublicKey, Slot>,
+    rng: ChaCha8Rng,
+    commands: VecDeque<Command>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    peer: Peer,
+    timeout: Option<(Instant, &'static str)>,
+}
+
+impl Scheduler {
+    /// A scheduler that knows no peers yet: they come with the first [`Input::Device`].
+    pub fn new(config: SchedulerConfig) -> Self {
+        let rng = ChaCha8Rng::from_seed(config.seed);
+        Self {
+            config,
+            generation: 1,
+            local: Local::default(),
+            server: Server::Down { why: "not connected yet".to_owned() },
+            port_sharing: true,
+            listen_port: 0,
+            peers: BTreeMap::new(),
+            rng,
+            commands: VecDeque::new(),
+        }
+    }
+
+    /// Takes what happened.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Device(view) => return self.see_device(now, view),
+            Input::NetworkChanged => {
+                self.generation += 1;
+                self.local = Local::default();
+                return self.for_all(now, |peer, world| peer.network_changed(world));
+            }
+            Input::Found { generation, candidate } if generation == self.generation => {
+                let command = self.local.found(now, generation, candidate);
+                self.commands.extend(command);
+            }
+            Input::Lost { generation, strategy, endpoint } if generation == self.generation => {
+                self.local.lost(&strategy, endpoint);
+            }
+            Input::Mapping { generation, mapping } if generation == self.generation => {
+                self.local.set_mapping(mapping);
+            }
+            Input::Verdict { generation, endpoint, verdict } if generation == self.generation => {
+                self.local.judged(endpoint, &verdict);
+            }
+            Input::Suggested { generation, peer, candidate } if generation == self.generation => {
+                return self.for_one(now, peer, |peer, world| peer.suggested(world.now, candidate));
+            }
+            Input::Withdrawn { generation, peer, strategy, endpoint } if generation == self.generation => {
+                return self.for_one(now, peer, |peer, world| peer.withdrawn(world.now, &strategy, endpoint));
+            }
+            Input::Found { .. }
+            | Input::Lost { .. }
+            | Input::Mapping { .. }
+            | Input::Verdict { .. }
+            | Input::Suggested { .. }
+            | Input::Withdrawn { .. } => return,
+            Input::ServerUp => {
+                self.server = Server::Up { since: now };
+                let generation = self.generation;
+                self.commands.extend(self.local.verify_again(generation));
+                return self.for_all(now, |peer, world| peer.server_up(world));
+            }
+            Input::ServerDown { why } => self.server = Server::Down { why },
+            Input::OfferArrived { peer, offer } => {
+                return self.for_one(now, peer, |peer, world| peer.offered(world, offer));
+            }
+            Input::CheckRequested { peer, from, transaction, tier, nominated } => {
+                return self.for_one(now, peer, |peer, world| {
+                    peer.asked(world, from, transaction, tier, nominated);
+                });
+            }
+            Input::CheckAnswered { peer, from, transaction } => {
+                return self.for_one(now, peer, |peer, world| peer.answered(world.now, from, transaction));
+            }
+            Input::Unsendable { peer, to, why } => {
+                return self.for_one(now, peer, |peer, _| peer.cannot_send(to, why));
+            }
+            Input::PortSharing(possible) => self.port_sharing = possible,
+        }
+        self.for_all(now, |_, _| {});
+    }
+
+    /// Does what has become due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.local.expire(now) {
+            return self.for_all(now, |_, _| {});
+        }
+        let due: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, slot)| slot.timeout.is_some_and(|(at, _)| at <= now))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in due {
+            self.for_one(now, key, |_, _| {});
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When [`Scheduler::handle_timeout`] wants to be called, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let peers = self.peers.values().filter_map(|slot| slot.timeout);
+        peers.chain(self.local.next_expiry().map(|at| (at, "the end of a candidate's life"))).min()
+    }
+
+    /// What the event loop should have ready now.
+    pub fn demand(&self) -> Demand {
+        let mut demand = Demand { working: false, mapping: false, device_poll: tuning::POLL_SETTLED };
+        let ours_dependent = self.local.mapping() == Mapping::DestinationDependent;
+        for Slot { peer, .. } in self.peers.values() {
+            let working = matches!(peer.effort, Effort::Round(_));
+            demand.working |= working;
+            demand.mapping |=
+                working && (ours_dependent || peer.their_mapping() == Mapping::DestinationDependent);
+            let awaiting = match peer.tunnel {
+                Tunnel::Trying(_) => true,
+                Tunnel::Down => working && peer.paths.iter().any(|(_, path)| path.proof().is_some()),
+                Tunnel::Up(_) => false,
+            };
+            let poll = match (awaiting, working) {
+                (true, _) => tuning::POLL_CONFIRMING,
+                (false, true) => tuning::POLL_WORKING,
+                (false, false) => tuning::POLL_SETTLED,
+            };
+            demand.device_poll = demand.device_poll.min(poll);
+        }
+        demand
+    }
+
+    /// How it stands with every peer, by public key.
+    pub fn status(&self) -> Vec<PeerStatus> {
+        self.peers.values().map(|slot| slot.peer.status(&self.local)).collect()
+    }
+
+    /// The generation that strategies are to find candidates for.
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Our own candidates, each with the server's verdict if there is one.
+    pub fn candidates(&self) -> impl Iterator<Item = (&Candidate, Option<&Verdict>)> {
+        self.local.standing()
+    }
+
+    /// How our IPv4 NAT maps, as far as is known.
+    pub fn mapping(&self) -> Mapping {
+        self.local.mapping()
+    }
+
+    fn see_device(&mut self, now: Instant, view: DeviceView) {
+        self.listen_port = view.listen_port;
+        self.peers.retain(|key, _| view.peers.iter().any(|peer| peer.public_key == *key));
+        for peer_view in view.peers {
+            let key = peer_view.public_key;
+            let config = &self.config;
+            self.peers.entry(key).or_insert_with(|| {
+                let role = if config.own < key { Role::Initiator } else { Role::Follower };
+                let ranking = config.peers.get(&key).unwrap_or(&config.ranking).clone();
+                Slot { peer: Peer::new(now, key, role, ranking), timeout: None }
+            });
+            self.for_one(now, key, |peer, world| peer.see(world, peer_view));
+        }
+    }
+
+    fn for_all(&mut self, now: Instant, act: impl Fn(&mut Peer, &mut World<'_>)) {
+        let keys: Vec<_> = self.peers.keys().copied().collect();
+        for key in keys {
+            self.for_one(now, key, &act);
+        }
+    }
+
+    /// Lets a peer take something, and then do all that is due for it.
+    fn for_one(&mut self, now: Instant, key: PublicKey, act: impl FnOnce(&mut Peer, &mut World<'_>)) {
+        let Some(slot) = self.peers.get_mut(&key) else { return };
+        let mut world = World {
+            now,
+            instance: self.config.instance,
+            generation: self.generation,
+            local: &self.local,
+            server: &self.server,
+            listening: self.listen_port != 0,
+            port_sharing: self.port_sharing,
+            rng: &mut self.rng,
+            commands: &mut self.commands,
+        };
+        act(&mut slot.peer, &mut world);
+        slot.timeout = slot.peer.advance(&mut world);
+        let state = slot.peer.current_state();
+        if state != slot.peer.state.0 {
+            slot.peer.state = (state, now);
+        }
+    }
+}

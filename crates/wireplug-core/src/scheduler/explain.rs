@@ -1,0 +1,89 @@
+//! What is said of a peer: its state, and why it is not better.
+
+use super::paths::Path;
+use super::peer::{Effort, Peer, Server, World};
+use super::status::{PeerStatus, Reason, State};
+use super::tunnel::Tunnel;
+use crate::scheduler::local::Local;
+use crate::{Mapping, Reach, StrategyName};
+
+impl Peer {
+    /// The state in one word, as it is now.
+    pub(super) fn current_state(&self) -> State {
+        match (&self.tunnel, &self.effort) {
+            (Tunnel::Up(_), _) if self.tier_in_use_is_relayed() => State::Relayed,
+            (Tunnel::Up(_), _) => State::Connected,
+            (Tunnel::Down, Effort::Round(_)) if self.paths.is_empty() => State::Gathering,
+            (Tunnel::Trying(_), _) | (Tunnel::Down, Effort::Round(_)) => State::Checking,
+            (Tunnel::Down, Effort::Pause { .. }) if self.is_on_its_own() => State::Idle,
+            (Tunnel::Down, Effort::Pause { .. }) => State::Unreachable,
+            (Tunnel::Down, Effort::Rest) => State::Idle,
+        }
+    }
+
+    /// Whether WireGuard has an endpoint for a peer that never spoke to us: nothing is wanted of us.
+    fn is_on_its_own(&self) -> bool {
+        self.offers.is_empty() && self.view.as_ref().is_some_and(|view| view.endpoint.is_some())
+    }
+
+    fn tier_in_use_is_relayed(&self) -> bool {
+        let path = self.endpoint().and_then(|endpoint| self.paths.get(endpoint));
+        path.and_then(Path::kind).is_some_and(|(_, tier)| tier.is_relayed())
+    }
+
+    pub(super) fn status(&self, local: &Local) -> PeerStatus {
+        let endpoint = self.endpoint();
+        let path = endpoint.and_then(|endpoint| self.paths.get(endpoint));
+        let used = path.filter(|_| matches!(self.tunnel, Tunnel::Up(_) | Tunnel::Trying(_)));
+        let strategy: Option<StrategyName> = used
+            .and_then(Path::kind)
+            .and_then(|(name, tier)| name.or_else(|| local.strategy_of(tier)).cloned());
+        PeerStatus {
+            peer: self.key,
+            state: self.state.0,
+            strategy,
+            endpoint,
+            rtt: used.and_then(Path::proof).map(|proof| proof.rtt),
+            since: self.state.1,
+            proven: used.is_some_and(|path| path.proof().is_some()),
+            reason: self.reason.clone(),
+        }
+    }
+
+    /// Why the round that ends now found no path.
+    pub(super) fn explain(&self, world: &World<'_>) -> Reason {
+        if !world.listening {
+            return Reason::NoListenPort;
+        }
+        if let Some(reason @ (Reason::Unproven | Reason::NoHandshake)) = &self.reason {
+            return reason.clone();
+        }
+        let Some(offer) = self.newest_offer() else {
+            return match world.server {
+                Server::Down { why } => Reason::NoServer(why.clone()),
+                Server::Up { .. } => Reason::NoOffer,
+            };
+        };
+        if !world.port_sharing {
+            return Reason::NoPortSharing;
+        }
+        let dependent = Mapping::DestinationDependent;
+        let they_are_open = offer.candidates.iter().any(|candidate| candidate.reach == Reach::Open);
+        let we_are_open = world.local.offered(&self.ranking).iter().any(|own| own.reach == Reach::Open);
+        match (world.local.mapping(), self.their_mapping()) {
+            (ours, theirs) if ours == dependent && theirs == dependent => {
+                return Reason::BothDestinationDependent;
+            }
+            (ours, _) if ours == dependent && !they_are_open => return Reason::OursDestinationDependent,
+            (_, theirs) if theirs == dependent && !we_are_open => return Reason::TheirsDestinationDependent,
+            _ => {}
+        }
+        let tried = self.paths.iter().filter(|(_, path)| path.sent() > 0).count();
+        let unsendable = self.paths.iter().find_map(|(_, path)| path.unsendable());
+        match (unsendable, tried) {
+            (Some(why), ..=1) => Reason::CannotSend(why),
+            (_, 0) => Reason::NoCandidates,
+            (_, tried) => Reason::NoAnswer(tried),
+        }
+    }
+}

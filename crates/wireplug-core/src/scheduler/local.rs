@@ -1,0 +1,144 @@
+//! Our own candidates: found by strategies, verified by the server, offered to peers.
+
+use std::time::Instant;
+
+use super::io::{Command, Verdict};
+use super::ranking::Ranking;
+use crate::{
+    Candidate, Endpoint, MAX_CANDIDATES, Mapping, Proof, Reach, RemoteCandidate, StrategyName, Tier,
+};
+
+/// The candidates of one generation.
+#[derive(Debug, Default)]
+pub(super) struct Local {
+    entries: Vec<Entry>,
+    mapping: Mapping,
+}
+
+#[derive(Debug)]
+struct Entry {
+    candidate: Candidate,
+    verdict: Option<Verdict>,
+    expires: Option<Instant>,
+}
+
+impl Entry {
+    /// How far it can be reached, once that is proven.
+    fn reach(&self) -> Option<Reach> {
+        match (self.candidate.proof, &self.verdict) {
+            (Proof::Done(reach), _) => Some(reach),
+            (Proof::Server, Some(Verdict::Open)) => Some(Reach::Open),
+            (Proof::Server, Some(Verdict::Filtered)) => Some(Reach::Filtered),
+            (Proof::Server, Some(Verdict::Wrong { .. } | Verdict::Unknown) | None) => None,
+        }
+    }
+}
+
+impl Local {
+    /// Takes a candidate; returns the verification it needs. The most that one strategy may have is
+    /// [`MAX_CANDIDATES`]; what is over is dropped.
+    pub(super) fn found(&mut self, now: Instant, generation: u32, candidate: Candidate) -> Option<Command> {
+        let expires = candidate.lifetime.map(|lifetime| now + lifetime);
+        let endpoint = candidate.endpoint;
+        let needs_server = candidate.proof == Proof::Server;
+        let known = self.entries.iter_mut().find(|entry| {
+            entry.candidate.endpoint == endpoint && entry.candidate.strategy == candidate.strategy
+        });
+        if let Some(entry) = known {
+            let asked_before = needs_server && entry.candidate.proof == Proof::Server;
+            let undecided = entry.verdict.as_ref().is_none_or(|verdict| *verdict == Verdict::Unknown);
+            entry.candidate = candidate;
+            entry.expires = expires;
+            if asked_before && !undecided {
+                return None;
+            }
+            entry.verdict = None;
+        } else {
+            let same = self.entries.iter().filter(|entry| entry.candidate.strategy == candidate.strategy);
+            if same.count() >= MAX_CANDIDATES {
+                return None;
+            }
+            self.entries.push(Entry { candidate, verdict: None, expires });
+        }
+        needs_server.then_some(Command::Verify { generation, endpoint })
+    }
+
+    pub(super) fn lost(&mut self, strategy: &StrategyName, endpoint: Endpoint) {
+        self.entries
+            .retain(|entry| entry.candidate.endpoint != endpoint || entry.candidate.strategy != *strategy);
+    }
+
+    pub(super) fn judged(&mut self, endpoint: Endpoint, verdict: &Verdict) {
+        for entry in &mut self.entries {
+            if entry.candidate.endpoint == endpoint && entry.candidate.proof == Proof::Server {
+                entry.verdict = Some(verdict.clone());
+            }
+        }
+    }
+
+    /// Asks again for what no server could tell before.
+    pub(super) fn verify_again(&mut self, generation: u32) -> Vec<Command> {
+        let undecided = self.entries.iter_mut().filter(|entry| {
+            entry.candidate.proof == Proof::Server
+                && entry.verdict.as_ref().is_none_or(|verdict| *verdict == Verdict::Unknown)
+        });
+        undecided.map(|entry| Command::Verify { generation, endpoint: entry.candidate.endpoint }).collect()
+    }
+
+    /// Forgets what has lived its time; says whether there was any.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|entry| entry.expires.is_none_or(|at| at > now));
+        self.entries.len() != before
+    }
+
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.entries.iter().filter_map(|entry| entry.expires).min()
+    }
+
+    pub(super) fn set_mapping(&mut self, mapping: Mapping) {
+        self.mapping = mapping;
+    }
+
+    pub(super) fn mapping(&self) -> Mapping {
+        self.mapping
+    }
+
+    /// What may be offered to a peer with this ranking, best first: proven, and of a wanted strategy.
+    /// One endpoint is offered once, by its best strategy.
+    pub(super) fn offered(&self, ranking: &Ranking) -> Vec<RemoteCandidate> {
+        let mut placed: Vec<_> = self
+            .entries
+            .iter()
+            .filter_map(|entry| {
+                let candidate = &entry.candidate;
+                let place = ranking.place(Some(&candidate.strategy), candidate.tier)?;
+                let reach = entry.reach()?;
+                Some(((place, candidate.endpoint.family(), candidate.endpoint), reach, candidate))
+            })
+            .collect();
+        placed.sort_by_key(|(key, ..)| *key);
+        let mut offered: Vec<RemoteCandidate> = Vec::new();
+        for (_, reach, candidate) in placed {
+            if offered.len() < MAX_CANDIDATES && offered.iter().all(|o| o.endpoint != candidate.endpoint) {
+                offered.push(RemoteCandidate {
+                    endpoint: candidate.endpoint,
+                    strategy: candidate.strategy.clone(),
+                    tier: candidate.tier,
+                    reach,
+                });
+            }
+        }
+        offered
+    }
+
+    /// The strategy behind what we offer in a tier: names a path that a peer found by sending to us.
+    pub(super) fn strategy_of(&self, tier: Tier) -> Option<&StrategyName> {
+        self.entries.iter().map(|entry| &entry.candidate).find(|c| c.tier == tier).map(|c| &c.strategy)
+    }
+
+    /// Every candidate with its standing, for status.
+    pub(super) fn standing(&self) -> impl Iterator<Item = (&Candidate, Option<&Verdict>)> {
+        self.entries.iter().map(|entry| (&entry.candidate, entry.verdict.as_ref()))
+    }
+}

@@ -1,0 +1,368 @@
+//! One peer: what it told us, what its tunnel does, and what we do about it.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use rand::RngExt as _;
+use rand::rngs::ChaCha8Rng;
+
+use super::io::{Command, Keepalive, PeerView, Stimulus, Unsendable};
+use super::local::Local;
+use super::outbox::Outbox;
+use super::paths::Paths;
+use super::ranking::Ranking;
+use super::status::{Reason, State};
+use super::tuning::{ANSWER_BURST, ANSWERS_PER_SECOND, DOUBT_GAP, KEEPALIVE, MAX_INSTANCES, pause};
+use super::tunnel::{Seen, Tunnel};
+use crate::{
+    Endpoint, MAX_CANDIDATES, Mapping, Offer, PublicKey, RemoteCandidate, StrategyName, Tier, TransactionId,
+};
+
+/// What all peers of an interface share, for the length of one call.
+pub(super) struct World<'a> {
+    pub(super) now: Instant,
+    pub(super) instance: u64,
+    pub(super) generation: u32,
+    pub(super) local: &'a Local,
+    pub(super) server: &'a Server,
+    pub(super) listening: bool,
+    pub(super) port_sharing: bool,
+    pub(super) rng: &'a mut ChaCha8Rng,
+    pub(super) commands: &'a mut VecDeque<Command>,
+}
+
+impl World<'_> {
+    pub(super) fn transaction(rng: &mut ChaCha8Rng) -> TransactionId {
+        TransactionId::from_bytes(rng.random())
+    }
+}
+
+/// Whether a rendezvous server is connected.
+#[derive(Debug, Clone)]
+pub(super) enum Server {
+    Up { since: Instant },
+    Down { why: String },
+}
+
+/// Who applies first when there is no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The side with the lower public key: it chooses the path, applies it, and so begins the handshake.
+    Initiator,
+    /// The other side: it takes its endpoint from the authentic initiation.
+    Follower,
+}
+
+/// What we are doing for a peer.
+#[derive(Debug)]
+pub(super) enum Effort {
+    /// Nothing: it is settled, or nothing is wanted.
+    Rest,
+    /// Gathering, offering and checking.
+    Round(Round),
+    /// Waiting after a round that failed.
+    Pause { until: Instant },
+}
+
+/// One round of checks.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) started: Instant,
+    /// The tunnel was up and is doubted since then.
+    pub(super) doubting: bool,
+    /// When the choice is to be looked at again.
+    pub(super) decide_at: Option<Instant>,
+    /// The next of the endpoints that are tried unproven, where nothing can be proven.
+    pub(super) unproven: usize,
+    pub(super) unproven_until: Option<Instant>,
+}
+
+/// Why a round begins, and so whether the peer must be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// We want to reach the peer: our offer is sent again, so that it listens.
+    Own,
+    /// The peer wants to reach us: it listens already, and an answer to every offer would never end.
+    Called,
+    /// The tunnel is silent.
+    Doubt,
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) key: PublicKey,
+    pub(super) role: Role,
+    pub(super) ranking: Ranking,
+    pub(super) view: Option<PeerView>,
+    pub(super) offers: Vec<Offer>,
+    pub(super) suggested: Vec<RemoteCandidate>,
+    pub(super) paths: Paths,
+    pub(super) tunnel: Tunnel,
+    pub(super) effort: Effort,
+    pub(super) outbox: Outbox,
+    pub(super) failures: u32,
+    pub(super) reason: Option<Reason>,
+    /// The path that the initiator, whoever that is, has chosen last.
+    pub(super) nominated: Option<Endpoint>,
+    pub(super) state: (State, Instant),
+    doubted: Option<Instant>,
+    answers: Answers,
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant, key: PublicKey, role: Role, ranking: Ranking) -> Self {
+        Self {
+            key,
+            role,
+            ranking,
+            view: None,
+            offers: Vec::new(),
+            suggested: Vec::new(),
+            paths: Paths::default(),
+            tunnel: Tunnel::Down,
+            effort: Effort::Rest,
+            outbox: Outbox::default(),
+            failures: 0,
+            reason: None,
+            nominated: None,
+            state: (State::Idle, now),
+            doubted: None,
+            answers: Answers { left: ANSWER_BURST, filled: now },
+        }
+    }
+
+    /// The device was read.
+    pub(super) fn see(&mut self, world: &mut World<'_>, view: PeerView) {
+        let kept_alive = !matches!(view.keepalive, Keepalive::Off) && self.path_in_use_is_proven();
+        let seen = self.tunnel.see(world.now, self.view.as_ref(), &view, kept_alive);
+        let first = self.view.is_none();
+        self.view = Some(view);
+        match seen {
+            Seen::Nothing => {}
+            Seen::CameUp => self.came_up(world),
+            Seen::WentDown => {
+                self.tunnel = Tunnel::Down;
+                self.reason = None;
+            }
+            Seen::PulledBack(to) => self.update(world, Some(to), Stimulus::None),
+            Seen::Silent => self.doubt(world),
+        }
+        if first {
+            self.begin_round(world, Cause::Own);
+        }
+    }
+
+    fn came_up(&mut self, world: &mut World<'_>) {
+        self.failures = 0;
+        self.reason = None;
+        if matches!(self.effort, Effort::Pause { .. }) {
+            self.effort = Effort::Rest;
+        }
+        let runs_wireplug = !self.offers.is_empty();
+        let off = self.view.as_ref().is_some_and(|view| view.keepalive == Keepalive::Off);
+        if runs_wireplug && off {
+            self.update(world, None, Stimulus::TurnOn(KEEPALIVE));
+        }
+    }
+
+    fn doubt(&mut self, world: &mut World<'_>) {
+        let lately = self.doubted.is_some_and(|at| world.now < at + DOUBT_GAP);
+        if !lately && !matches!(self.effort, Effort::Round(_)) {
+            self.doubted = Some(world.now);
+            self.begin_round(world, Cause::Doubt);
+        }
+    }
+
+    /// A peer's offer came. Older ones of the same run, and the same one again, are ignored.
+    pub(super) fn offered(&mut self, world: &mut World<'_>, mut offer: Offer) {
+        offer.candidates.truncate(MAX_CANDIDATES);
+        match self.offers.iter().position(|known| known.version.instance == offer.version.instance) {
+            Some(index) if offer.version.replaces(&self.offers[index].version) => {
+                self.offers.remove(index);
+            }
+            Some(_) => return,
+            None if self.offers.len() >= MAX_INSTANCES => {
+                self.offers.remove(0);
+            }
+            None => {}
+        }
+        self.offers.push(offer);
+        self.set_targets(world.now);
+        match &mut self.effort {
+            Effort::Round(round) => {
+                round.started = world.now;
+                self.paths.hurry(world.now);
+            }
+            Effort::Rest | Effort::Pause { .. } => self.begin_round(world, Cause::Called),
+        }
+    }
+
+    pub(super) fn suggested(&mut self, now: Instant, candidate: RemoteCandidate) {
+        self.forget_suggestion(&candidate.strategy, candidate.endpoint);
+        if self.suggested.len() < MAX_CANDIDATES {
+            self.suggested.push(candidate);
+        }
+        self.set_targets(now);
+    }
+
+    pub(super) fn withdrawn(&mut self, now: Instant, strategy: &StrategyName, endpoint: Endpoint) {
+        self.forget_suggestion(strategy, endpoint);
+        self.set_targets(now);
+    }
+
+    fn forget_suggestion(&mut self, strategy: &StrategyName, endpoint: Endpoint) {
+        self.suggested.retain(|known| known.strategy != *strategy || known.endpoint != endpoint);
+    }
+
+    /// What the peer said last, if it said anything.
+    pub(super) fn newest_offer(&self) -> Option<&Offer> {
+        self.offers.last()
+    }
+
+    pub(super) fn their_mapping(&self) -> Mapping {
+        self.newest_offer().map_or(Mapping::Unknown, |offer| offer.mapping)
+    }
+
+    fn set_targets(&mut self, now: Instant) {
+        let offered = self.offers.iter().rev().flat_map(|offer| &offer.candidates);
+        let wanted: Vec<_> = self
+            .suggested
+            .iter()
+            .chain(offered)
+            .filter(|candidate| self.ranking.place(Some(&candidate.strategy), candidate.tier).is_some())
+            .cloned()
+            .collect();
+        self.paths.set_targets(now, &wanted);
+    }
+
+    /// The peer's check arrived: it is answered, and the path checked back.
+    pub(super) fn asked(
+        &mut self,
+        world: &mut World<'_>,
+        from: Endpoint,
+        transaction: TransactionId,
+        tier: Tier,
+        nominated: bool,
+    ) {
+        let known = self.paths.get(from).is_some();
+        if !known && self.ranking.place(None, tier).is_none() || !self.answers.take(world.now) {
+            return;
+        }
+        world.commands.push_back(Command::Answer { peer: self.key, to: from, transaction });
+        if matches!(self.effort, Effort::Pause { .. }) {
+            self.begin_round(world, Cause::Called);
+        }
+        if matches!(self.effort, Effort::Round(_)) && self.paths.asked(world.now, from, tier) && nominated {
+            self.nominated = Some(from);
+        }
+    }
+
+    pub(super) fn answered(&mut self, now: Instant, from: Endpoint, transaction: TransactionId) {
+        if matches!(self.effort, Effort::Round(_)) {
+            self.paths.answered(now, from, transaction);
+        }
+    }
+
+    pub(super) fn cannot_send(&mut self, to: Endpoint, why: Unsendable) {
+        self.paths.cannot_send(to, why);
+    }
+
+    /// The network is another one: what was proven is void, and so are suggestions made in it.
+    pub(super) fn network_changed(&mut self, world: &mut World<'_>) {
+        self.suggested.clear();
+        self.set_targets(world.now);
+        self.failures = 0;
+        self.begin_round(world, Cause::Own);
+    }
+
+    /// A server is there again. Peers that have not heard of us in this generation are told.
+    pub(super) fn server_up(&mut self, world: &mut World<'_>) {
+        if !self.tunnel.is_up() || !self.outbox.has_told(world.generation) {
+            self.begin_round(world, Cause::Own);
+        }
+    }
+
+    pub(super) fn begin_round(&mut self, world: &mut World<'_>, cause: Cause) {
+        if self.view.is_none() {
+            return;
+        }
+        self.paths.begin_round(world.now);
+        self.nominated = None;
+        if let Some(endpoint) = self.view.as_ref().and_then(|view| view.endpoint) {
+            self.paths.add_in_use(world.now, endpoint);
+        }
+        if cause != Cause::Called || !self.outbox.has_told(world.generation) {
+            self.outbox.mark();
+        }
+        self.effort = Effort::Round(Round {
+            started: world.now,
+            doubting: cause == Cause::Doubt,
+            decide_at: None,
+            unproven: 0,
+            unproven_until: None,
+        });
+    }
+
+    pub(super) fn rest(&mut self) {
+        self.paths.end_round();
+        self.effort = Effort::Rest;
+        self.failures = 0;
+    }
+
+    /// Waits, longer each time, with jitter so that not all peers of the world meet in one second.
+    pub(super) fn pause(&mut self, world: &mut World<'_>, reason: Reason) {
+        self.paths.end_round();
+        let wait = pause(self.failures).mul_f64(world.rng.random_range(0.8..1.2));
+        self.failures = self.failures.saturating_add(1);
+        self.reason = Some(reason);
+        self.effort = Effort::Pause { until: world.now + wait };
+    }
+
+    pub(super) fn update(&self, world: &mut World<'_>, endpoint: Option<Endpoint>, stimulus: Stimulus) {
+        world.commands.push_back(Command::Update { peer: self.key, endpoint, stimulus });
+    }
+
+    /// What makes WireGuard send to a new endpoint at once.
+    pub(super) fn stimulus(&self) -> Stimulus {
+        match self.view.as_ref().map(|view| view.keepalive) {
+            Some(Keepalive::Off) | None => Stimulus::TurnOn(KEEPALIVE),
+            Some(Keepalive::Ours(seconds)) => Stimulus::Restart(seconds),
+            Some(Keepalive::Theirs(_)) => Stimulus::Packet,
+        }
+    }
+
+    /// The endpoint that WireGuard has now.
+    pub(super) fn endpoint(&self) -> Option<Endpoint> {
+        match &self.tunnel {
+            Tunnel::Up(up) => up.endpoint,
+            Tunnel::Trying(attempt) => Some(attempt.endpoint),
+            Tunnel::Down => self.view.as_ref().and_then(|view| view.endpoint),
+        }
+    }
+
+    pub(super) fn path_in_use_is_proven(&self) -> bool {
+        let path = self.endpoint().and_then(|endpoint| self.paths.get(endpoint));
+        path.is_some_and(|path| path.proof().is_some())
+    }
+}
+
+/// Answers to checks that may still be given: a bucket that fills with time.
+#[derive(Debug)]
+struct Answers {
+    left: u32,
+    filled: Instant,
+}
+
+impl Answers {
+    fn take(&mut self, now: Instant) -> bool {
+        let ms = u32::try_from((now - self.filled).as_millis()).unwrap_or(u32::MAX);
+        let more = ms.saturating_mul(ANSWERS_PER_SECOND) / 1000;
+        if more > 0 {
+            self.left = self.left.saturating_add(more).min(ANSWER_BURST);
+            self.filled = now;
+        }
+        let any = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        any
+    }
+}

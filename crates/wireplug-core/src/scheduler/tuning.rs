@@ -1,0 +1,117 @@
+//! The tuned numbers of the scheduler. Each says what it trades.
+
+use std::time::Duration;
+
+/// Pauses between the checks of one path. The first ones are short: on the internet's usual delays several
+/// fit into one handshake's time, and both NATs open with the first pair that crosses. After three
+/// seconds a path that has not answered is asked once a second, because loss, not delay, is then the
+/// likely cause.
+const CHECK_GAPS_MS: [u64; 8] = [50, 50, 100, 100, 200, 300, 500, 700];
+const CHECK_GAP_LATE: Duration = Duration::from_secs(1);
+
+/// The pause after the nth check of a path (0 is the first).
+pub(super) fn check_gap(nth: u32) -> Duration {
+    usize::try_from(nth)
+        .ok()
+        .and_then(|nth| CHECK_GAPS_MS.get(nth))
+        .map_or(CHECK_GAP_LATE, |ms| Duration::from_millis(*ms))
+}
+
+/// How long one round of checks goes on without any path proven. Longer finds paths with heavy loss,
+/// shorter lets the raw socket close sooner; a peer that comes later starts a new round anyway.
+pub(super) const ROUND: Duration = Duration::from_secs(8);
+
+/// How long a round waits for an offer or candidate when there is nothing to check.
+pub(super) const NOTHING_TO_CHECK: Duration = Duration::from_secs(3);
+
+/// How long after its start a round goes on looking for something better than the path in use.
+pub(super) const UPGRADE_WINDOW: Duration = Duration::from_secs(3);
+
+/// How long the first offer of a round waits for a first candidate, from when a server is there. An offer
+/// without candidates is worth something too: it makes the peer listen for our checks.
+pub(super) const OFFER_PATIENCE: Duration = Duration::from_millis(300);
+
+/// The least time between two offers to one peer. It joins candidates that are found together.
+pub(super) const OFFER_GAP: Duration = Duration::from_millis(20);
+
+/// Without a session only the side with the lower key applies; the other waits this long for its handshake,
+/// or four round trips if that is longer. Shorter makes initiations cross, which costs five seconds.
+pub(super) fn follower_patience(rtt: Duration) -> Duration {
+    Duration::from_secs(1).max(4 * rtt)
+}
+
+/// How long a path that carried the session may stay unproven in a round while another is proven,
+/// before the other replaces it: a few lost checks must not move a tunnel.
+pub(super) fn replace_patience(rtt: Duration) -> Duration {
+    Duration::from_millis(500).max(3 * rtt)
+}
+
+/// How long a handshake may take over a proven path before the path counts as failed: one more than
+/// WireGuard's own retry (`REKEY_TIMEOUT`, 5 s), which an earlier initiation may have made necessary.
+pub(super) const CONFIRM: Duration = Duration::from_secs(7);
+
+/// How long a path over which WireGuard could not complete a handshake is not chosen again.
+pub(super) const FAILED_FOR: Duration = Duration::from_secs(30);
+
+/// When nothing answers checks and no offer came, how long until a configured endpoint is tried unproven.
+pub(super) const UNPROVEN_AFTER: Duration = Duration::from_secs(2);
+
+/// Without raw sockets, how long each endpoint is tried by WireGuard's own handshake: one initiation and
+/// its retry (`REKEY_TIMEOUT`, 5 s, plus jitter).
+pub(super) const UNPROVEN_EACH: Duration = Duration::from_secs(11);
+
+/// A WireGuard session is dead when its last handshake is this old (whitepaper section 6.1,
+/// `REJECT_AFTER_TIME`).
+pub(super) const SESSION_LIFE: Duration = Duration::from_secs(180);
+
+/// After we sent something that wants an answer, silence of this length is doubtful: WireGuard's receiver
+/// answers data within 10 s (`KEEPALIVE_TIMEOUT`) and its sender then makes a handshake (5 s).
+pub(super) const SILENCE_WHEN_SENDING: Duration = Duration::from_secs(17);
+
+/// More than this many bytes sent since we last heard are more than keepalives: two initiations' worth.
+pub(super) const SENDING: u64 = 2 * 148;
+
+/// Silence of this length is doubtful while both sides keep alive: two keepalives lost, and some.
+pub(super) const SILENCE_WHEN_KEPT_ALIVE: Duration = Duration::from_secs(65);
+
+/// Our keepalive, in seconds: the value that WireGuard's own manual recommends behind NATs.
+pub(super) const KEEPALIVE: u16 = 25;
+
+/// After a move, how long late packets on the old path may pull the endpoint back before that is
+/// believed, and how often it is put right.
+pub(super) const LATE_PACKETS: Duration = Duration::from_secs(3);
+pub(super) const REASSERTIONS: u8 = 5;
+
+/// Pauses between rounds that failed: short while a peer is likely just starting, long for a peer that
+/// is off for the night. The peer's next offer ends a pause at once.
+const PAUSES_S: [u64; 6] = [5, 10, 20, 40, 80, 160];
+const PAUSE_LATE: Duration = Duration::from_secs(300);
+
+/// The pause after the nth failed round (0 is the first).
+pub(super) fn pause(nth: u32) -> Duration {
+    usize::try_from(nth)
+        .ok()
+        .and_then(|nth| PAUSES_S.get(nth))
+        .map_or(PAUSE_LATE, |seconds| Duration::from_secs(*seconds))
+}
+
+/// Between two doubts of a tunnel that turned out to work: its silence has another cause.
+pub(super) const DOUBT_GAP: Duration = Duration::from_secs(60);
+
+/// Looks at the device: while a handshake is awaited, while a round runs, and while all is settled.
+pub(super) const POLL_CONFIRMING: Duration = Duration::from_millis(100);
+pub(super) const POLL_WORKING: Duration = Duration::from_millis(500);
+pub(super) const POLL_SETTLED: Duration = Duration::from_secs(2);
+
+/// Answers to checks, for each peer: a burst, and a rate per second after it. A recorded check that is
+/// replayed in a flood costs no more than this.
+pub(super) const ANSWER_BURST: u32 = 64;
+pub(super) const ANSWERS_PER_SECOND: u32 = 32;
+
+/// The most paths that are tried with one peer, and of these the most that only a check told of.
+pub(super) const MAX_PATHS: usize = 40;
+pub(super) const MAX_REFLEXIVE: usize = 8;
+
+/// Offers of this many runs of a peer's daemon are kept: an old one that is replayed cannot push the
+/// true one out.
+pub(super) const MAX_INSTANCES: usize = 3;
