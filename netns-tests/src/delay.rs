@@ -41,11 +41,9 @@ impl DelayLine {
                 .map_err(LabError::io("open a TUN device for the delay line"))
         })?;
         // What is for the router itself is looked up in the local table before these rules.
-        let mut lines = format!("route add default dev {DEVICE} table {TABLE}\n");
-        for link in devices {
-            lines += &format!("rule add iif {link} table {TABLE}\n");
-        }
-        net.ip(&format!("link set {DEVICE} up\n"))?;
+        let mut lines = vec![format!("route add default dev {DEVICE} table {TABLE}")];
+        lines.extend(devices.iter().map(|link| format!("rule add iif {link} table {TABLE}")));
+        net.ip(&[format!("link set {DEVICE} up")])?;
         net.ip(&lines)?;
         net.ip6(&lines)?;
         let device = Arc::new(device);
@@ -62,7 +60,7 @@ impl DelayLine {
 impl Drop for DelayLine {
     fn drop(&mut self) {
         // Ends the pending read, and with it both threads.
-        let gone = self.net.ip(&format!("link del {DEVICE}\n"));
+        let gone = self.net.ip(&[format!("link del {DEVICE}")]);
         if gone.is_ok() {
             for thread in self.threads.drain(..) {
                 let _ = thread.join();

@@ -1,180 +1,24 @@
-//! Places where hosts are, and the hosts.
+//! The computers of a lab.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::cmd::wait_for;
 use crate::error::{LabError, Result};
-use crate::internet::{OUTER_INDEX, Uplink, lan_v4};
-use crate::lab::{Lab, Shared};
+use crate::lab::Shared;
 use crate::namespace::Namespace;
 use crate::nat::{CLOSED_HOST, Nat};
-use crate::ping::{self, Ping};
 use crate::process::Process;
-
-/// A customer of the internet: a home with its router, or a bare public link.
-#[derive(Debug)]
-pub struct Site {
-    shared: Arc<Shared>,
-    label: String,
-    nat: Nat,
-    behind: Option<(Namespace, Uplink)>,
-    /// How many hosts the LAN has.
-    hosts: u8,
-    public: Option<Namespace>,
-}
-
-/// The number of a LAN's first host.
-const FIRST_HOST: u8 = 10;
 
 /// A computer in the lab. A handle: the lab owns what it names.
 #[derive(Clone, Debug)]
 pub struct Host {
     pub(crate) shared: Arc<Shared>,
     pub(crate) namespace: Namespace,
-    label: String,
-    nat: Nat,
-    addresses: Vec<IpAddr>,
-    public: Vec<IpAddr>,
-}
-
-impl Lab {
-    /// A customer behind `nat`.
-    ///
-    /// # Errors
-    /// When its routers cannot be set up.
-    pub fn site(&self, label: &str, nat: Nat) -> Result<Site> {
-        let shared = Arc::clone(self.shared());
-        let mut site = Site { shared, label: label.to_owned(), nat, behind: None, hosts: 0, public: None };
-        if nat != Nat::None {
-            site.make_router()?;
-        }
-        Ok(site)
-    }
-}
-
-impl Site {
-    fn make_router(&mut self) -> Result<()> {
-        let Self { shared, label, nat, .. } = &*self;
-        let router = shared.router(&format!("{label}-router"))?;
-        let uplink = if *nat == Nat::Cgnat {
-            let carrier = shared.router(&format!("{label}-carrier"))?;
-            let uplink = shared.attach(&carrier, "wan0", nat.stack(), 1)?;
-            let net = uplink.number();
-            carrier.ip(&format!(
-                "link add lan0 index {OUTER_INDEX} type veth peer name wan0 netns {}\naddr add 100.64.{net}.1/24 dev lan0\nlink set lan0 up\n",
-                router.name()
-            ))?;
-            router.ip(&format!(
-                "addr add 100.64.{net}.2/24 dev wan0\nlink set wan0 up\nroute add default via 100.64.{net}.1\n"
-            ))?;
-            carrier.nft(&nat.ruleset(uplink.v4(0), lan_v4(net, FIRST_HOST)))?;
-            uplink
-        } else {
-            shared.attach(&router, "wan0", nat.stack(), 1)?
-        };
-        let net = uplink.number();
-        let mut lan = "link add lan0 type bridge mcast_snooping 0\nlink set lan0 up\n".to_owned();
-        if nat.stack().v4() {
-            lan += &format!("addr add {}/24 dev lan0\n", lan_v4(net, 1));
-        }
-        if nat.stack().v6() {
-            lan += &format!("addr add {}/64 dev lan0 nodad\n", uplink.lan_v6(1));
-        }
-        router.ip(&lan)?;
-        router.nft(&nat.ruleset(uplink.v4(0), lan_v4(net, FIRST_HOST)))?;
-        self.behind = Some((router, uplink));
-        Ok(())
-    }
-
-    /// Adds a host to the site. WireGuard's forwarded or fixed port belongs to the first one.
-    ///
-    /// # Errors
-    /// When it cannot be set up.
-    pub fn host(&mut self) -> Result<Host> {
-        let number = self.hosts;
-        self.hosts += 1;
-        let label = if number == 0 { self.label.clone() } else { format!("{}{}", self.label, number + 1) };
-        let namespace = self.shared.namespace(&label)?;
-        let (addresses, public) = match &self.behind {
-            None => {
-                let uplink = self.shared.attach(&namespace, "eth0", self.nat.stack(), 1)?;
-                let address = vec![IpAddr::V4(uplink.v4(0))];
-                self.public = Some(namespace.clone());
-                (address.clone(), address)
-            }
-            Some((router, uplink)) => self.join_lan(&namespace, router, *uplink, FIRST_HOST + number)?,
-        };
-        let shared = Arc::clone(&self.shared);
-        let host = Host { shared, namespace, label, nat: self.nat, addresses, public };
-        if let (true, Some((_, uplink))) = (self.nat.stack().v6(), &self.behind) {
-            wait_for_ipv6(&host.namespace, uplink.v6_gateway())?;
-        }
-        Ok(host)
-    }
-
-    fn join_lan(
-        &self,
-        namespace: &Namespace,
-        router: &Namespace,
-        uplink: Uplink,
-        number: u8,
-    ) -> Result<(Vec<IpAddr>, Vec<IpAddr>)> {
-        let net = uplink.number();
-        let port = format!("h{number}");
-        router.ip(&format!(
-            "link add {port} index {} type veth peer name eth0 netns {}\nlink set {port} master lan0\nlink set {port} up\n",
-            OUTER_INDEX + u16::from(number),
-            namespace.name()
-        ))?;
-        let (mut addresses, mut public, mut lines) = (Vec::new(), Vec::new(), String::new());
-        let mut routes = String::new();
-        if self.nat.stack().v6() {
-            let address = uplink.lan_v6(u16::from(number));
-            lines += &format!("addr add {address}/64 dev eth0 nodad\n");
-            routes += &format!("route add ::/0 via {}\n", uplink.lan_v6(1));
-            addresses.push(IpAddr::V6(address));
-            public.push(IpAddr::V6(address));
-        }
-        if self.nat.stack().v4() {
-            let address = lan_v4(net, number);
-            lines += &format!("addr add {address}/24 dev eth0\n");
-            routes += &format!("route add default via {}\n", lan_v4(net, 1));
-            addresses.push(address);
-            public.push(IpAddr::V4(uplink.v4(0)));
-        }
-        namespace.ip(&format!("{lines}link set eth0 up\n{routes}"))?;
-        Ok((addresses, public))
-    }
-
-    /// The site's router; none where the host itself is public.
-    pub fn router(&self) -> Option<&Namespace> {
-        self.behind.as_ref().map(|(router, _)| router)
-    }
-
-    /// How long the router keeps the mapping of a UDP exchange: `fresh` after the first packet,
-    /// `stream` once both sides have spoken for a while. In seconds.
-    ///
-    /// # Errors
-    /// When the site has no router.
-    pub fn mapping_timeouts(&self, fresh: u32, stream: u32) -> Result<()> {
-        let router = self.router().ok_or_else(|| LabError::unexpected("a public host has no mappings"))?;
-        router.sysctl(&[
-            ("net.netfilter.nf_conntrack_udp_timeout", &fresh.to_string()),
-            ("net.netfilter.nf_conntrack_udp_timeout_stream", &stream.to_string()),
-        ])
-    }
-}
-
-/// Waits until IPv6 works from a namespace to an address: the kernel takes up to a second to see that a new link is up,
-/// and sends nothing over IPv6 before.
-pub(crate) fn wait_for_ipv6(namespace: &Namespace, to: Ipv6Addr) -> Result<()> {
-    let ping = Ping { to: to.into(), count: 1, interval: Duration::ZERO, linger: Duration::from_millis(50) };
-    wait_for("a new link to carry IPv6", Duration::from_secs(5), || {
-        Ok((!ping::once(namespace, ping)?.answers.is_empty()).then_some(()))
-    })
+    pub(crate) label: String,
+    pub(crate) nat: Nat,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) public: Vec<IpAddr>,
 }
 
 impl Host {

@@ -84,7 +84,7 @@ impl Uplink {
 impl Lab {
     pub(crate) fn make_internet(&self) -> Result<()> {
         let net = self.shared().router("net")?;
-        net.ip(&format!("route add blackhole {BLACKHOLE}/32\n"))
+        net.ip(&[format!("route add blackhole {BLACKHOLE}/32")])
     }
 
     /// Makes every packet that crosses the internet take `one_way` longer: by netem where the kernel
@@ -127,33 +127,36 @@ impl Shared {
         let uplink = Uplink { number: self.next_link() };
         let net = self.internet();
         let number = uplink.number;
-        let mut outer =
-            format!("link add l{number} type veth peer name {device} netns {}\n", namespace.name());
-        let mut inner = String::new();
+        let index = OUTER_INDEX + u16::from(number);
+        let mut outer = vec![format!(
+            "link add l{number} index {index} type veth peer name {device} netns {}",
+            namespace.name()
+        )];
+        let mut inner = Vec::new();
         if stack.v4() {
-            outer += &format!("addr add {}/24 dev l{number}\n", uplink.v4_gateway());
+            outer.push(format!("addr add {}/24 dev l{number}", uplink.v4_gateway()));
             for index in 0..addresses {
-                inner += &format!("addr add {}/24 dev {device}\n", uplink.v4(index));
+                inner.push(format!("addr add {}/24 dev {device}", uplink.v4(index)));
             }
         }
         if stack.v6() {
-            outer += &format!("addr add {}/64 dev l{number} nodad\n", uplink.v6_gateway());
+            outer.push(format!("addr add {}/64 dev l{number} nodad", uplink.v6_gateway()));
             for index in 0..addresses {
-                inner += &format!("addr add {}/64 dev {device} nodad\n", uplink.v6(u16::from(index)));
+                inner.push(format!("addr add {}/64 dev {device} nodad", uplink.v6(u16::from(index))));
             }
         }
-        outer += &format!("link set l{number} up\n");
-        inner += &format!("link set {device} up\n");
+        outer.push(format!("link set l{number} up"));
+        inner.push(format!("link set {device} up"));
         if stack.v4() {
-            inner += &format!("route add default via {}\n", uplink.v4_gateway());
+            inner.push(format!("route add default via {}", uplink.v4_gateway()));
         }
         if stack.v6() {
-            inner += &format!("route add ::/0 via {}\n", uplink.v6_gateway());
-            outer += &format!("route add {}/64 via {}\n", uplink.lan_v6(0), uplink.v6(0));
+            inner.push(format!("route add ::/0 via {}", uplink.v6_gateway()));
+            outer.push(format!("route add {}/64 via {}", uplink.lan_v6(0), uplink.v6(0)));
         }
         // A neighbour that is asked for before its end of the link is up is asked again at once, not after a second.
-        outer += &format!("ntable change name ndisc_cache dev l{number} retrans 50\n");
-        inner += &format!("ntable change name ndisc_cache dev {device} retrans 50\n");
+        outer.push(format!("ntable change name ndisc_cache dev l{number} retrans 50"));
+        inner.push(format!("ntable change name ndisc_cache dev {device} retrans 50"));
         net.ip(&outer)?;
         namespace.ip(&inner)?;
         Ok(uplink)

@@ -20,23 +20,27 @@ mod internet;
 mod lab;
 mod namespace;
 mod nat;
+mod pair;
 mod ping;
 mod process;
 mod server;
+mod site;
 mod wireguard;
 
 pub use binaries::Binaries;
 pub use cmd::wait_for;
 pub use daemon::{Daemon, InterfaceStatus, PeerStatus};
 pub use error::{LabError, Result};
-pub use host::{Host, Site};
+pub use host::Host;
 pub use internet::{BLACKHOLE, Stack};
 pub use lab::{Lab, missing_tools};
 pub use namespace::Namespace;
 pub use nat::{FIXED_PORT, Nat, WIREGUARD_PORT};
+pub use pair::{CONNECT_LIMIT, End, Outcome, Pair, PairOptions, UNREACHABLE_LIMIT, expected};
 pub use ping::{Answer, Ping, Pinging, Pings};
 pub use process::Process;
 pub use server::{STUN_PORT, Server};
+pub use site::Site;
 pub use wireguard::{Peer, PeerState, Wireguard, wireguard_at};
 
 /// The programs that a lab runs.

@@ -36,7 +36,7 @@ impl Namespace {
     }
 
     fn prepare(&self) -> Result<()> {
-        self.ip("link set lo up\n")?;
+        self.ip(&["link set lo up"])?;
         // No waiting for duplicate addresses: every address in the lab is given by hand.
         // The lab's own pings come from ordinary ICMP sockets.
         self.sysctl(&[
@@ -61,16 +61,16 @@ impl Namespace {
     ///
     /// # Errors
     /// When a line fails.
-    pub fn ip(&self, lines: &str) -> Result<()> {
-        cmd::run(&["ip", "-n", &self.name, "-batch", "-"], lines).map(drop)
+    pub fn ip(&self, lines: &[impl AsRef<str>]) -> Result<()> {
+        cmd::run(&["ip", "-n", &self.name, "-batch", "-"], &joined(lines)).map(drop)
     }
 
     /// Runs lines of `ip -6 -batch` in the namespace, for rules, whose family no address tells.
     ///
     /// # Errors
     /// When a line fails.
-    pub fn ip6(&self, lines: &str) -> Result<()> {
-        cmd::run(&["ip", "-6", "-n", &self.name, "-batch", "-"], lines).map(drop)
+    pub fn ip6(&self, lines: &[impl AsRef<str>]) -> Result<()> {
+        cmd::run(&["ip", "-6", "-n", &self.name, "-batch", "-"], &joined(lines)).map(drop)
     }
 
     /// Loads an nftables ruleset.
@@ -136,6 +136,10 @@ impl Namespace {
             }
         })
     }
+}
+
+fn joined(lines: &[impl AsRef<str>]) -> String {
+    lines.iter().flat_map(|line| [line.as_ref(), "\n"]).collect()
 }
 
 /// Removes what labs of processes that are gone have left: a killed test cannot clean up after itself.

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use crate::cmd::wait_for;
 use crate::error::{LabError, Result};
-use crate::host::wait_for_ipv6;
+
 use crate::internet::{Stack, Uplink};
 use crate::lab::{Lab, Shared};
 use crate::namespace::Namespace;
 use crate::nat::Nat;
 use crate::process::Process;
+use crate::site::wait_for_ipv6;
 
 /// Where the server listens for HTTPS.
 const HTTPS_PORT: u16 = 443;

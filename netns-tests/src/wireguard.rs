@@ -109,7 +109,8 @@ impl Host {
         let port = WIREGUARD_PORT.to_string();
         wireguard.set(&["listen-port", &port, "private-key", &key_file.display().to_string()])?;
         let device = &wireguard.device;
-        self.namespace.ip(&format!("addr add {address}/24 dev {device}\nlink set {device} mtu 1420 up\n"))?;
+        self.namespace
+            .ip(&[format!("addr add {address}/24 dev {device}"), format!("link set {device} mtu 1420 up")])?;
         Ok(wireguard)
     }
 }
@@ -140,9 +141,7 @@ impl Wireguard {
     /// # Errors
     /// When `wg` refuses.
     pub fn set(&self, args: &[&str]) -> Result<()> {
-        let mut argv = vec!["wg", "set", &self.device];
-        argv.extend_from_slice(args);
-        self.namespace.run(&argv).map(drop)
+        self.namespace.run(&[&["wg", "set", &self.device], args].concat()).map(drop)
     }
 
     /// Adds or changes a peer.
@@ -216,12 +215,11 @@ impl Wireguard {
     pub fn route_everything(&self) -> Result<()> {
         self.set(&["fwmark", "51820"])?;
         self.namespace.sysctl(&[("net.ipv4.conf.all.src_valid_mark", "1")])?;
-        self.namespace.ip(&format!(
-            "route add default dev {} table 51820\n\
-             rule add not fwmark 51820 table 51820\n\
-             rule add table main suppress_prefixlength 0\n",
-            self.device
-        ))
+        self.namespace.ip(&[
+            &format!("route add default dev {} table 51820", self.device),
+            "rule add not fwmark 51820 table 51820",
+            "rule add table main suppress_prefixlength 0",
+        ])
     }
 
     /// Routes a network into the tunnel.
@@ -229,7 +227,7 @@ impl Wireguard {
     /// # Errors
     /// When the route is refused.
     pub fn route(&self, network: &str) -> Result<()> {
-        self.namespace.ip(&format!("route add {network} dev {}\n", self.device))
+        self.namespace.ip(&[format!("route add {network} dev {}", self.device)])
     }
 }
 

@@ -1,5 +1,7 @@
 //! The lab proves itself: NATs map and filter as their names say, WireGuard runs, delay is exact.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 

@@ -1,0 +1,289 @@
+//! Two peers, each behind its own NAT, and the server: what the matrix, the demo and the bench run.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use crate::binaries::Binaries;
+use crate::daemon::{Daemon, PeerStatus};
+use crate::error::{LabError, Result};
+use crate::host::Host;
+use crate::internet::BLACKHOLE;
+use crate::lab::Lab;
+use crate::nat::Nat;
+use crate::ping::{Ping, Pings};
+use crate::server::Server;
+use crate::wireguard::{Peer, Wireguard, wireguard_at};
+
+/// How long a tunnel may take to carry its first ping. Generous: it is no measure of speed.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a daemon may take to say that a peer is unreachable.
+pub const UNREACHABLE_LIMIT: Duration = Duration::from_secs(45);
+
+/// How long status may lag behind the tunnel.
+const STATUS_LIMIT: Duration = Duration::from_secs(10);
+
+/// What two networks allow without a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Packets can go straight from one to the other.
+    Direct,
+    /// No packet of either can pass the other's NAT.
+    Unreachable,
+}
+
+/// What `a` against `b` must come to.
+///
+/// A symmetric NAT shows each destination another port. Its peer must then accept packets from a port that
+/// it could not know: a public host and a full cone do, every NAT that filters by port does not.
+pub fn expected(a: Nat, b: Nat) -> Outcome {
+    let accepts_unknown_port = |nat| matches!(nat, Nat::None | Nat::FullCone);
+    if a == Nat::UdpBlocked || b == Nat::UdpBlocked {
+        return Outcome::Unreachable;
+    }
+    match (a, b) {
+        (Nat::Symmetric, other) | (other, Nat::Symmetric) if !accepts_unknown_port(other) => {
+            Outcome::Unreachable
+        }
+        _ => Outcome::Direct,
+    }
+}
+
+/// How the pair's WireGuard is set up before any daemon runs.
+#[derive(Clone, Debug, Default)]
+pub struct PairOptions {
+    /// `PersistentKeepalive` of both, in seconds, set by the person.
+    pub keepalive: Option<u16>,
+    /// Both have an endpoint where nobody answers.
+    pub stale_endpoints: bool,
+    /// Every packet takes this much longer to cross the internet.
+    pub one_way_delay: Option<Duration>,
+    /// Lines after the `[[server]]` table of both daemons' configurations.
+    pub config: String,
+    /// Where the product's programs are; beside the running executable if not given.
+    pub binaries: Option<Binaries>,
+}
+
+/// One side.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// Its computer.
+    pub host: Host,
+    /// Its WireGuard interface, which knows the other side as its only peer.
+    pub wireguard: Wireguard,
+    /// The daemon's configuration.
+    pub config: PathBuf,
+}
+
+/// The two sides, the server, and the lab that they are in.
+#[derive(Debug)]
+pub struct Pair {
+    /// The first side.
+    pub a: End,
+    /// The second side.
+    pub b: End,
+    /// The server, running.
+    pub server: Server,
+    /// Dropping this ends everything.
+    pub lab: Lab,
+}
+
+impl Pair {
+    /// Sets up the lab with a running server and two WireGuard peers that know nothing of each other's place.
+    ///
+    /// # Errors
+    /// When something cannot be set up.
+    pub fn new(label: &str, nats: [Nat; 2], options: &PairOptions) -> Result<Self> {
+        let lab = match &options.binaries {
+            Some(binaries) => Lab::with_binaries(label, binaries.clone())?,
+            None => Lab::new(label)?,
+        };
+        match Self::build(&lab, nats, options) {
+            Ok((server, a, b)) => Ok(Self { a, b, server, lab }),
+            Err(error) => {
+                lab.fail(&error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs `work` in a new pair; its error prints the lab's digest.
+    ///
+    /// # Errors
+    /// Those of [`Self::new`] and of `work`.
+    pub fn with<T>(
+        label: &str,
+        nats: [Nat; 2],
+        options: &PairOptions,
+        work: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<T> {
+        let pair = Self::new(label, nats, options)?;
+        let result = work(&pair);
+        if let Err(error) = &result {
+            pair.lab.fail(&error.to_string());
+        }
+        result
+    }
+
+    fn build(lab: &Lab, nats: [Nat; 2], options: &PairOptions) -> Result<(Server, End, End)> {
+        let server = lab.server()?;
+        let host_a = lab.site("a", nats[0])?.host()?;
+        let host_b = lab.site("b", nats[1])?.host()?;
+        if let Some(one_way) = options.one_way_delay {
+            lab.delay(one_way)?;
+        }
+        server.start()?;
+        let wg_a = host_a.wireguard([10, 77, 0, 1].into())?;
+        let wg_b = host_b.wireguard([10, 77, 0, 2].into())?;
+        for (here, there) in [(&wg_a, &wg_b), (&wg_b, &wg_a)] {
+            here.peer(&Peer {
+                public_key: there.public_key(),
+                allowed_ips: &format!("{}/32", there.address()),
+                endpoint: options.stale_endpoints.then(|| wireguard_at(BLACKHOLE.into())),
+                keepalive: options.keepalive,
+            })?;
+        }
+        let config_a = host_a.wireplug_config(&wg_a, &server, &options.config)?;
+        let config_b = host_b.wireplug_config(&wg_b, &server, &options.config)?;
+        let a = End { host: host_a, wireguard: wg_a, config: config_a };
+        let b = End { host: host_b, wireguard: wg_b, config: config_b };
+        Ok((server, a, b))
+    }
+
+    /// Both sides, each with its other.
+    pub fn both_ways(&self) -> [(&End, &End); 2] {
+        [(&self.a, &self.b), (&self.b, &self.a)]
+    }
+
+    /// Starts both daemons and pings from `a` until the first answer. Returns the daemons of `a` and `b`.
+    ///
+    /// # Errors
+    /// When nothing answers within [`CONNECT_LIMIT`].
+    pub fn connect(&self) -> Result<[Daemon; 2]> {
+        let ping = Ping::fast(self.b.wireguard.address(), pings_in(CONNECT_LIMIT));
+        let pinging = self.a.host.ping_until_answered(ping, Some(&self.a.wireguard))?;
+        let daemons = [self.a.wireplug()?, self.b.wireplug()?];
+        first_answer(&pinging.wait()?)?;
+        Ok(daemons)
+    }
+
+    /// Measures the time from the second daemon's start to the first answered ping. The first one has
+    /// had `settle` to find its candidates. With `traffic`, pings are sent from the beginning; without,
+    /// only while WireGuard has an endpoint.
+    ///
+    /// # Errors
+    /// When nothing answers within [`CONNECT_LIMIT`].
+    pub fn measure_connect(&self, settle: Duration, traffic: bool) -> Result<Duration> {
+        self.a.wireplug()?;
+        let gate = (!traffic).then_some(&self.a.wireguard);
+        let ping = Ping::fast(self.b.wireguard.address(), pings_in(settle + CONNECT_LIMIT));
+        let pinging = self.a.host.ping_until_answered(ping, gate)?;
+        thread::sleep(settle);
+        let second = self.b.wireplug()?;
+        let answered = first_answer(&pinging.wait()?)?;
+        answered
+            .duration_since(second.process().started())
+            .map_err(|_| LabError::unexpected("a ping was answered before the second daemon was started"))
+    }
+
+    /// Checks that a connected pair is direct: every ping is answered, none crosses the server, WireGuard
+    /// on both sides sends to the address where the other side's NAT shows it, and status says so.
+    ///
+    /// # Errors
+    /// Naming what is not as it must be.
+    pub fn check_direct(&self, daemons: &[Daemon; 2]) -> Result<()> {
+        let pings = self.a.host.ping(Ping::fast(self.b.wireguard.address(), 20))?;
+        if pings.answers.len() != 20 {
+            return Err(LabError::unexpected(format!("{} of 20 pings were answered", pings.answers.len())));
+        }
+        let crossed = self.server.wireguard_packets()?;
+        if crossed != 0 {
+            return Err(LabError::unexpected(format!("{crossed} packets of the tunnel went to the server")));
+        }
+        for ((here, there), daemon) in self.both_ways().into_iter().zip(daemons) {
+            let endpoint = here.check_endpoint(there)?;
+            let status = daemon.wait_state(there.wireguard.public_key(), "connected", STATUS_LIMIT)?;
+            if status.endpoint != Some(endpoint.to_string()) {
+                return Err(LabError::unexpected(format!(
+                    "WireGuard sends to {endpoint}, but status says {status:?}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until both daemons call the other side unreachable, gives their reasons, and checks that no
+    /// endpoint was set at any moment that was looked at.
+    ///
+    /// # Errors
+    /// When status does not say so in time or gives no reason, or when an endpoint was set.
+    pub fn check_unreachable(&self, daemons: &[Daemon; 2]) -> Result<[String; 2]> {
+        let mut reasons = [String::new(), String::new()];
+        for (index, (_, there)) in self.both_ways().into_iter().enumerate() {
+            let key = there.wireguard.public_key();
+            let status = daemons[index].wait_state(key, "unreachable", UNREACHABLE_LIMIT)?;
+            reasons[index] = reason(&status)?;
+        }
+        for (here, there) in self.both_ways() {
+            if let Some(endpoint) = here.wireguard.endpoint(there.wireguard.public_key())? {
+                return Err(LabError::unexpected(format!(
+                    "{} was given the unproven endpoint {endpoint}",
+                    here.host.label()
+                )));
+            }
+        }
+        Ok(reasons)
+    }
+}
+
+impl End {
+    /// Starts this side's daemon.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn wireplug(&self) -> Result<Daemon> {
+        self.host.wireplug(&self.wireguard, &self.config)
+    }
+
+    /// Checks that this side's WireGuard sends to where the internet sees `there`; returns that.
+    fn check_endpoint(&self, there: &Self) -> Result<SocketAddr> {
+        let endpoint = self.wireguard.endpoint(there.wireguard.public_key())?;
+        let address = there.host.public_addresses()[0];
+        let port = there.host.nat().outer_port();
+        match endpoint {
+            Some(endpoint) if fits(endpoint, address, port) => Ok(endpoint),
+            other => Err(LabError::unexpected(format!(
+                "WireGuard of {} sends to {other:?}, but {} is at {address} port {port:?}",
+                self.host.label(),
+                there.host.label()
+            ))),
+        }
+    }
+}
+
+fn fits(endpoint: SocketAddr, address: IpAddr, port: Option<u16>) -> bool {
+    endpoint.ip() == address && port.is_none_or(|port| endpoint.port() == port)
+}
+
+fn reason(status: &PeerStatus) -> Result<String> {
+    match &status.reason {
+        Some(reason) if !reason.trim().is_empty() => Ok(reason.clone()),
+        _ => {
+            Err(LabError::unexpected(format!("status calls a peer unreachable without a reason: {status:?}")))
+        }
+    }
+}
+
+fn first_answer(pings: &Pings) -> Result<std::time::SystemTime> {
+    pings.first_answer().ok_or_else(|| LabError::Timeout {
+        what: format!("a ping through the tunnel to be answered ({} were sent)", pings.sent),
+        after: CONNECT_LIMIT,
+    })
+}
+
+/// How many pings at 10 ms fill a time.
+fn pings_in(time: Duration) -> u16 {
+    u16::try_from(time.as_millis() / 10).unwrap_or(u16::MAX)
+}
