@@ -1,1 +1,14 @@
-//! The daemon beside a WireGuard interface, and its command line
+//! The daemon beside a WireGuard interface: config, rendezvous, strategies, control, and the event loop.
+
+pub mod config;
+pub mod files;
+pub mod interface;
+pub mod log;
+pub mod record;
+pub mod rendezvous;
+pub mod state;
+pub mod status;
+pub mod tls;
+
+use wireplug_direct as _;
+use wireplug_hole_punch as _;

@@ -1,0 +1,295 @@
+//! One try to reach a server: resolve, TCP, TLS, WebSocket.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
+use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tracing::debug;
+use wireplug_net::Resolver;
+use wireplug_proto::rendezvous::{MAX_FRAME, SUBPROTOCOL};
+
+use crate::config::{ServerConfig, ServerUrl};
+use crate::state::State;
+use crate::tls::{self, WrongPin};
+
+/// How long the resolver may take before addresses kept from an earlier run are tried: longer than it
+/// needs where it works, and what a dead one costs.
+const RESOLVER_HEAD_START: Duration = Duration::from_millis(500);
+/// How long the resolver may take where there is nothing else.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(15);
+/// When the next address is tried beside the former (RFC 8305 section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+/// How long one address may take.
+const TCP_WITHIN: Duration = Duration::from_secs(10);
+/// How long TLS and the WebSocket's opening may take together.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// The most addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 8;
+/// The WebSocket's buffers, in bytes. Frames are small, and their default of 128 KiB would be the larger part of a
+/// daemon's memory.
+const BUFFER: usize = 2 * MAX_FRAME;
+
+pub(super) type Socket = WebSocketStream<TlsStream<TcpStream>>;
+
+/// An open connection to a server.
+pub(super) struct Connection {
+    pub(super) socket: Socket,
+    /// The server's addresses, the one connected to first.
+    pub(super) server: Vec<IpAddr>,
+    /// Our end, which is gone when the network has changed.
+    pub(super) local: SocketAddr,
+}
+
+/// Why a server could not be reached: what was tried, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Its name has no address.
+    #[error("cannot reach {url}: {why}")]
+    Resolve {
+        /// Which server.
+        url: ServerUrl,
+        /// What the resolver said.
+        why: String,
+    },
+    /// None of its addresses took a TCP connection.
+    #[error(
+        "cannot reach {url}: {why} ({tried} tried); is the server running, and is TCP port {} open on the way?",
+        url.port()
+    )]
+    Tcp {
+        /// Which server.
+        url: ServerUrl,
+        /// How many addresses were tried.
+        tried: usize,
+        /// What happened at the last of them.
+        why: String,
+    },
+    /// It showed another key than the pinned one.
+    #[error("{url}: {source}")]
+    WrongPin {
+        /// Which server.
+        url: ServerUrl,
+        /// Both pins.
+        source: WrongPin,
+    },
+    /// Its certificate is not good for the web, and there is no pin.
+    #[error(
+        "{url} shows a certificate that cannot be trusted: {why}. If it is your own server, run \
+         `wireplug-serverd pin` there and set the server's `pin` in the config (or --pin)"
+    )]
+    Untrusted {
+        /// Which server.
+        url: ServerUrl,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// TLS failed otherwise.
+    #[error("{url} does not speak TLS with us: {why}; is it a wireplug-serverd, and is the port right?")]
+    Tls {
+        /// Which server.
+        url: ServerUrl,
+        /// What happened.
+        why: String,
+    },
+    /// It is no rendezvous server.
+    #[error(
+        "{url} does not speak {SUBPROTOCOL}: {why}; is it a wireplug-serverd, and is the URL's path right?"
+    )]
+    WebSocket {
+        /// Which server.
+        url: ServerUrl,
+        /// What it answered.
+        why: String,
+    },
+}
+
+/// What connecting to one server takes.
+pub(super) struct Connector {
+    server: ServerConfig,
+    fwmark: u32,
+    tls: TlsConnector,
+    resolver: Resolver,
+    state: Arc<State>,
+}
+
+impl Connector {
+    pub(super) fn new(server: ServerConfig, fwmark: u32, state: Arc<State>) -> Result<Self, tls::TlsError> {
+        let tls: Arc<ClientConfig> = Arc::new(tls::client_config(server.pin)?);
+        Ok(Self { server, fwmark, tls: tls.into(), resolver: Resolver::new(fwmark), state })
+    }
+
+    /// Tries once. Ends within a minute.
+    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
+        let (tcp, others) = self.reach().await?;
+        let url = &self.server.url;
+        let socket = match timeout(OPEN_WITHIN, self.open(tcp)).await {
+            Ok(opened) => opened?,
+            Err(_) => {
+                let why = format!("no answer within {} s", OPEN_WITHIN.as_secs());
+                return Err(ConnectError::Tls { url: url.clone(), why });
+            }
+        };
+        let tcp = socket.get_ref().get_ref().0;
+        let lost =
+            |error: std::io::Error| ConnectError::Tcp { url: url.clone(), tried: 1, why: error.to_string() };
+        let local = tcp.local_addr().map_err(lost)?;
+        let connected = tcp.peer_addr().map_err(lost)?.ip().to_canonical();
+        self.state.remember(url, connected, &others);
+        let others = others.into_iter().filter(|ip| *ip != connected);
+        Ok(Connection { socket, server: std::iter::once(connected).chain(others).collect(), local })
+    }
+
+    /// A TCP connection, and all addresses known.
+    async fn reach(&self) -> Result<(TcpStream, Vec<IpAddr>), ConnectError> {
+        let url = &self.server.url;
+        let host = url.host().to_str();
+        let unresolved = |why: String| ConnectError::Resolve { url: url.clone(), why };
+        let mut lookup = std::pin::pin!(timeout(RESOLVE_WITHIN, self.resolver.lookup(&host)));
+        let kept = self.state.addresses(url);
+        let resolved = if kept.is_empty() {
+            Some(lookup.as_mut().await)
+        } else {
+            timeout(RESOLVER_HEAD_START, lookup.as_mut()).await.ok()
+        };
+        let first = match &resolved {
+            Some(Ok(Ok(resolved))) => resolved.addresses.clone(),
+            Some(Ok(Err(error))) if kept.is_empty() => return Err(unresolved(error.to_string())),
+            Some(Err(_)) if kept.is_empty() => {
+                let seconds = RESOLVE_WITHIN.as_secs();
+                return Err(unresolved(format!(
+                    "{host} was not resolved within {seconds} s; is there a network?"
+                )));
+            }
+            Some(_) | None => {
+                debug!(%url, "the name is not resolved (yet); trying the last good addresses");
+                kept
+            }
+        };
+        match (self.dial(&first).await, resolved) {
+            (Ok(tcp), _) => Ok((tcp, first)),
+            (Err(error), Some(_)) => Err(error),
+            // What was kept is no good; the late answer may be.
+            (Err(error), None) => match lookup.await {
+                Ok(Ok(late)) if late.addresses.iter().any(|ip| !first.contains(ip)) => {
+                    Ok((self.dial(&late.addresses).await?, late.addresses))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The first connection to come about, the next address being tried when one fails or is slow
+    /// (RFC 8305, without its finer points).
+    async fn dial(&self, addresses: &[IpAddr]) -> Result<TcpStream, ConnectError> {
+        let mut left = interleaved(addresses).into_iter();
+        let mut tries = FuturesUnordered::new();
+        let (mut tried, mut why) = (0, "it has no address".to_owned());
+        loop {
+            if let Some(ip) = left.next() {
+                tried += 1;
+                let to = SocketAddr::new(ip, self.server.url.port());
+                tries.push(wireplug_net::connect(to, self.fwmark, TCP_WITHIN));
+            } else if tries.is_empty() {
+                return Err(ConnectError::Tcp { url: self.server.url.clone(), tried, why });
+            }
+            let patience = if left.len() > 0 { STAGGER } else { 2 * TCP_WITHIN };
+            match timeout(patience, tries.next()).await {
+                Ok(Some(Ok(tcp))) => return Ok(tcp),
+                Ok(Some(Err(error))) => {
+                    debug!(server = %self.server.url, %error, "an address did not answer");
+                    why = without_address(&error);
+                }
+                Ok(None) | Err(_) => {}
+            }
+        }
+    }
+
+    async fn open(&self, tcp: TcpStream) -> Result<Socket, ConnectError> {
+        let url = &self.server.url;
+        let tls = self.tls.connect(url.host().clone(), tcp).await.map_err(|error| tls_error(url, &error))?;
+        let bad = |why: String| ConnectError::WebSocket { url: url.clone(), why };
+        let uri =
+            url.to_string().parse().map_err(|error| bad(format!("the URL cannot be asked for: {error}")))?;
+        let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(BUFFER)
+            .write_buffer_size(0)
+            .max_write_buffer_size(4 * BUFFER)
+            .max_message_size(Some(MAX_FRAME))
+            .max_frame_size(Some(MAX_FRAME));
+        match tokio_tungstenite::client_async_with_config(request, tls, Some(config)).await {
+            Ok((socket, _)) => Ok(socket),
+            // With TLS 1.3 the server's alert about our handshake arrives only now.
+            Err(WsError::Io(error)) => Err(tls_error(url, &error)),
+            Err(WsError::Http(response)) => Err(bad(format!("it answered {}", response.status()))),
+            Err(WsError::Protocol(ProtocolError::SecWebSocketSubProtocolError(_))) => {
+                Err(bad("it is a WebSocket of something else".to_owned()))
+            }
+            Err(error) => Err(bad(error.to_string())),
+        }
+    }
+}
+
+/// IPv6 and IPv4 in turn, each in its own order, IPv6 first.
+fn interleaved(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut v6 = addresses.iter().copied().filter(IpAddr::is_ipv6);
+    let mut v4 = addresses.iter().copied().filter(IpAddr::is_ipv4);
+    let mut order = Vec::new();
+    loop {
+        let (six, four) = (v6.next(), v4.next());
+        if six.is_none() && four.is_none() {
+            order.truncate(MAX_ADDRESSES);
+            return order;
+        }
+        order.extend(six.into_iter().chain(four));
+    }
+}
+
+/// The reason alone: what is logged by default tells no addresses.
+fn without_address(error: &wireplug_net::ConnectError) -> String {
+    match error {
+        wireplug_net::ConnectError::Timeout { after, .. } => {
+            format!("no answer within {} s", after.as_secs())
+        }
+        wireplug_net::ConnectError::Mark { source, .. } => {
+            format!("sockets cannot be marked: {source}; run as root or grant CAP_NET_ADMIN")
+        }
+        wireplug_net::ConnectError::Io { source, .. } => source.to_string(),
+    }
+}
+
+fn tls_error(url: &ServerUrl, error: &std::io::Error) -> ConnectError {
+    let url = url.clone();
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::Other(other)) => match other.0.downcast_ref::<WrongPin>() {
+            Some(wrong) => ConnectError::WrongPin { url, source: *wrong },
+            None => ConnectError::Tls { url, why: error.to_string() },
+        },
+        Some(rustls::Error::InvalidCertificate(why)) => ConnectError::Untrusted { url, why: why.to_string() },
+        _ => ConnectError::Tls { url, why: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let given = ["1.1.1.1", "1.1.1.2", "2a00::1", "1.1.1.3"].map(ip);
+        assert_eq!(interleaved(&given), ["2a00::1", "1.1.1.1", "1.1.1.2", "1.1.1.3"].map(ip));
+        assert_eq!(interleaved(&[ip("1.1.1.1"); 20]).len(), MAX_ADDRESSES);
+    }
+}

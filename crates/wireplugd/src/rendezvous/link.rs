@@ -1,0 +1,250 @@
+//! The task behind a connection: connects, moves messages, waits, and begins again.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::error::Error as WsError;
+use tokio_tungstenite::tungstenite::protocol::Message;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use wireplug_proto::rendezvous::{About, ServerMessage};
+
+use super::backoff::Backoff;
+use super::connect::{Connection, Connector, Socket};
+use super::{Event, Shared};
+use crate::config::{ServerConfig, ServerUrl};
+use crate::state::State;
+
+/// How long one message may wait for room in the socket.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// How long the end of a connection may take: what is left is to leave topics.
+const CLOSE_WITHIN: Duration = Duration::from_millis(500);
+/// A connection that lasted so long was a good one: the waits begin anew.
+const GOOD: Duration = Duration::from_secs(30);
+/// How many different reasons are remembered as said.
+const MAX_SAID: usize = 16;
+
+/// Runs until it is stopped; then leaves what it was told to leave and closes.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    server: ServerConfig,
+    fwmark: u32,
+    state: Arc<State>,
+    seed: u64,
+    stop: CancellationToken,
+) {
+    let url = server.url.clone();
+    let connector = match Connector::new(server, fwmark, state) {
+        Ok(connector) => connector,
+        Err(error) => {
+            warn!(server = %url, %error, "the server cannot be used");
+            shared.close(error.to_string());
+            return;
+        }
+    };
+    let mut backoff = Backoff::new(seed);
+    let mut said = Said { url, reasons: BTreeSet::new() };
+    loop {
+        let connected = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            // What was begun on the network of before is not waited for.
+            () = shared.kicked.notified() => continue,
+            connected = connector.connect() => connected,
+        };
+        let mut asked = None;
+        let why = match connected {
+            Err(error) => error.to_string(),
+            Ok(connection) => {
+                let began = Instant::now();
+                let ended = serve(&shared, connection, &stop, &mut said, &mut asked).await;
+                if began.elapsed() >= GOOD {
+                    backoff.reset();
+                }
+                match ended {
+                    Ended::Stopped => return,
+                    Ended::Moved => {
+                        shared.close("the network has changed; connecting again".to_owned());
+                        continue;
+                    }
+                    Ended::Lost(why) => why,
+                }
+            }
+        };
+        let wait = backoff.next(asked);
+        said.say(&why, wait);
+        shared.close(why);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = shared.kicked.notified() => backoff.reset(),
+            () = sleep(wait) => {}
+        }
+    }
+}
+
+/// Why a connection is no more.
+enum Ended {
+    Stopped,
+    Moved,
+    Lost(String),
+}
+
+async fn serve(
+    shared: &Shared,
+    connection: Connection,
+    stop: &CancellationToken,
+    said: &mut Said,
+    asked: &mut Option<Duration>,
+) -> Ended {
+    let Connection { mut socket, server, local } = connection;
+    let lost = |why: &dyn std::fmt::Display| Ended::Lost(format!("the connection was lost: {why}"));
+    shared.session().opened(now(), server);
+    loop {
+        if let Err(why) = flush(shared, &mut socket).await {
+            return lost(&why);
+        }
+        let due = shared.session().poll_timeout();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                let _ = timeout(CLOSE_WITHIN, goodbye(shared, &mut socket)).await;
+                return Ended::Stopped;
+            }
+            () = shared.kicked.notified() => {
+                if !is_ours(local) {
+                    return Ended::Moved;
+                }
+                shared.session().kick(now());
+            }
+            () = shared.work.notified() => {}
+            frame = socket.next() => match message(frame) {
+                Err(why) => return lost(&why),
+                Ok(None) => {}
+                Ok(Some(message)) => {
+                    let event = shared.session().handle(now(), message);
+                    if let Some(event) = event {
+                        note(&event, said, asked);
+                        shared.subscribers.tell(&event);
+                    }
+                }
+            },
+            () = until(due) => {
+                let result = shared.session().handle_timeout(now());
+                if let Err(why) = result {
+                    return lost(&why);
+                }
+            }
+        }
+    }
+}
+
+/// Says everything that is to be said now.
+async fn flush(shared: &Shared, socket: &mut Socket) -> Result<(), String> {
+    loop {
+        let Some(message) = shared.session().poll_send(now()) else { return Ok(()) };
+        match timeout(WRITE_WITHIN, socket.send(Message::binary(message.encode()))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err(format!("nothing could be sent for {} s", WRITE_WITHIN.as_secs())),
+        }
+    }
+}
+
+async fn goodbye(shared: &Shared, socket: &mut Socket) {
+    if flush(shared, socket).await.is_ok() {
+        // The server will notice anyhow.
+        let _ = socket.close(None).await;
+    }
+}
+
+/// What a frame says; `None` for those of the WebSocket's own.
+fn message(frame: Option<Result<Message, WsError>>) -> Result<Option<ServerMessage>, String> {
+    match frame {
+        None => Err("it was closed".to_owned()),
+        Some(Err(error)) => Err(error.to_string()),
+        Some(Ok(Message::Binary(bytes))) => {
+            ServerMessage::decode(&bytes).map(Some).map_err(|error| error.to_string())
+        }
+        Some(Ok(Message::Close(frame))) => Err(match frame {
+            Some(frame) if !frame.reason.is_empty() => {
+                let reason: String = frame.reason.chars().filter(|c| !c.is_control()).take(200).collect();
+                format!("the server closed it: {reason}")
+            }
+            _ => "the server closed it".to_owned(),
+        }),
+        Some(Ok(Message::Text(_))) => Err("the server sent text, which has no meaning here".to_owned()),
+        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
+    }
+}
+
+/// Logs an event and notes how long the server wants us to stay away.
+fn note(event: &Event, said: &mut Said, asked: &mut Option<Duration>) {
+    match event {
+        Event::Up { stun, .. } => said.up(stun.len()),
+        Event::Refused { about: About::Connection, reason, detail, retry_after } => {
+            *asked = *retry_after;
+            warn!(server = %said.url, ?reason, detail, ?retry_after, "the server refuses us");
+        }
+        Event::Refused { about, reason, detail, retry_after } => {
+            debug!(server = %said.url, ?about, ?reason, detail, ?retry_after, "refused");
+        }
+        Event::Down { .. } | Event::Offer { .. } | Event::Probed { .. } => {}
+    }
+}
+
+/// Whether an address is still one of this host's. One that was bound to is not on trial; the kernel says so
+/// without a packet being sent.
+fn is_ours(local: SocketAddr) -> bool {
+    match local.ip() {
+        IpAddr::V6(ip) if wireplug_core::is_link_local(ip) => true,
+        ip => UdpSocket::bind((ip, 0)).is_ok(),
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+async fn until(due: Option<(std::time::Instant, &'static str)>) {
+    match due {
+        Some((at, _)) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Shared {
+    fn close(&self, why: String) {
+        let event = self.session().closed(why);
+        if let Some(event) = event {
+            self.subscribers.tell(&event);
+        }
+    }
+}
+
+/// Says each reason once, until it works again.
+struct Said {
+    url: ServerUrl,
+    reasons: BTreeSet<String>,
+}
+
+impl Said {
+    fn say(&mut self, why: &str, wait: Duration) {
+        let retry_ms = wait.as_millis();
+        if self.reasons.contains(why) || self.reasons.len() >= MAX_SAID {
+            debug!(server = %self.url, why, retry_ms, "still no server");
+        } else {
+            warn!(server = %self.url, why, "no server; trying again until it answers");
+            self.reasons.insert(why.to_owned());
+        }
+    }
+
+    fn up(&mut self, stun: usize) {
+        info!(server = %self.url, stun_families = stun, "connected to the server");
+        self.reasons.clear();
+    }
+}
