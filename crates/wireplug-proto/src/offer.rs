@@ -115,3 +115,88 @@ pub(crate) fn socket_addr(ip: &[u8], port: u32) -> Option<SocketAddr> {
         .ok()?;
     Some(SocketAddr::new(ip, u16::try_from(port).ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(endpoint: &str) -> CandidateFields {
+        let addr: SocketAddr = endpoint.parse().unwrap();
+        CandidateFields {
+            ip: ip_bytes(addr.ip()),
+            port: u32::from(addr.port()),
+            strategy: "direct".to_owned(),
+            tier: Some(1),
+            reach: Some(0),
+        }
+    }
+
+    fn decoded(candidates: Vec<CandidateFields>) -> Vec<String> {
+        let bytes = OfferFields { candidates, ..OfferFields::default() }.encode_to_vec();
+        decode(&bytes).unwrap().candidates.iter().map(|c| c.endpoint.to_string()).collect()
+    }
+
+    #[test]
+    fn more_candidates_than_allowed_are_cut() {
+        assert_eq!(decoded(vec![fields("203.0.113.7:9"); 17]).len(), MAX_CANDIDATES);
+        assert_eq!(decoded(vec![CandidateFields::default(); 1000]).len(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_skipped_and_the_rest_is_kept() {
+        let good = fields("203.0.113.7:9");
+        let mut candidates: Vec<_> =
+            ["127.0.0.1:9", "[::1]:9", "0.0.0.0:9", "224.0.0.1:9", "255.255.255.255:9", "203.0.113.7:0"]
+                .map(fields)
+                .into();
+        candidates.extend([
+            CandidateFields { tier: Some(6), ..good.clone() },
+            CandidateFields { tier: Some(257), ..good.clone() },
+            CandidateFields { tier: None, ..good.clone() },
+            CandidateFields { reach: Some(2), ..good.clone() },
+            CandidateFields { reach: None, ..good.clone() },
+            CandidateFields { port: 65536 + 9, ..good.clone() },
+            CandidateFields { ip: vec![1, 2, 3], ..good.clone() },
+            CandidateFields { ip: vec![1; 17], ..good.clone() },
+            CandidateFields { strategy: "Not A Name".to_owned(), ..good.clone() },
+            CandidateFields { strategy: "x".repeat(33), ..good.clone() },
+            good,
+        ]);
+        assert_eq!(decoded(candidates), ["203.0.113.7:9"]);
+    }
+
+    #[test]
+    fn a_mapped_loopback_is_no_way_around() {
+        assert_eq!(decoded(vec![fields("[::ffff:127.0.0.1]:9")]), [""; 0]);
+        assert_eq!(decoded(vec![fields("[::ffff:203.0.113.7]:9")]), ["203.0.113.7:9"]);
+    }
+
+    #[test]
+    fn fields_and_mappings_of_later_versions_are_skipped() {
+        let mut bytes = OfferFields { mapping: 900, revision: 5, ..OfferFields::default() }.encode_to_vec();
+        bytes.extend([0xfa, 0x01, 2, 7, 7]); // field 31, two bytes
+        let offer = decode(&bytes).unwrap();
+        assert_eq!((offer.mapping, offer.version.revision), (Mapping::Unknown, 5));
+    }
+
+    #[test]
+    fn lengths_beyond_the_end_are_refused() {
+        // Field 5 of 4 GiB, of 2^63 bytes, and one that ends early.
+        for bytes in [
+            &[0x2a, 0xff, 0xff, 0xff, 0xff, 0x0f][..],
+            &[0x2a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
+            &[0x2a, 3, 0x0a],
+        ] {
+            assert!(decode(bytes).is_err(), "{bytes:02x?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_give_an_offer_within_bounds_or_an_error(bytes: Vec<u8>) {
+            if let Ok(offer) = decode(&bytes) {
+                proptest::prop_assert!(offer.candidates.len() <= MAX_CANDIDATES);
+            }
+        }
+    }
+}

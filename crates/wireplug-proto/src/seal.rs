@@ -130,3 +130,28 @@ fn unpad(plain: &[u8]) -> Result<&[u8], OpenError> {
     }
     Ok(encoded)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_comes_off() {
+        for length in [0, 1, 254, 255, 1000, 2046] {
+            let plain = pad(&vec![7; length]);
+            assert!(SIZES.contains(&plain.len()), "{length}");
+            assert_eq!(unpad(&plain), Ok(&vec![7; length][..]));
+        }
+    }
+
+    #[test]
+    fn a_plaintext_that_lies_about_itself_is_refused() {
+        let mut too_long = vec![0; 256];
+        too_long[..2].copy_from_slice(&255_u16.to_be_bytes());
+        assert_eq!(unpad(&too_long), Err(OpenError::Malformed("its length")));
+        let mut hidden = vec![0; 256];
+        hidden[200] = 1;
+        assert_eq!(unpad(&hidden), Err(OpenError::Malformed("its padding")));
+        assert_eq!(unpad(&[0]), Err(OpenError::Malformed("its length")));
+    }
+}
