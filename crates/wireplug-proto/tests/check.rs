@@ -70,6 +70,18 @@ fn classify_finds_the_pair_without_a_key() {
 }
 
 #[test]
+fn a_username_of_another_form_is_not_ours() {
+    let genuine = low().check_request(transaction(), Tier::Direct, false);
+    for digit in [b'A', b'g', b'/', b':', b'`', 0x00, 0xff] {
+        let mut other = genuine[..84].to_vec(); // without the fingerprint
+        other[3] -= 8;
+        assert!(matches!(classify(&other), Incoming::CheckRequest { .. }));
+        other[39] = digit;
+        assert_eq!(classify(&other), Incoming::Other, "{digit:#04x}");
+    }
+}
+
+#[test]
 fn a_reflected_request_names_nobody_and_is_refused() {
     let low = low();
     let request = low.check_request(transaction(), Tier::Direct, false);

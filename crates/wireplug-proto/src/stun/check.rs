@@ -11,7 +11,7 @@
 
 use std::net::SocketAddr;
 
-use stun_types::attribute::{Username, XorMappedAddress};
+use stun_types::attribute::XorMappedAddress;
 use wireplug_core::{Tier, TransactionId};
 
 use super::frame::{Class, Frame};
@@ -138,13 +138,20 @@ impl Pair {
 
 /// The tag in a request's USERNAME, if it has the form of one: 16 lower-case hex digits.
 pub(super) fn tag(frame: &Frame<'_>) -> Option<CheckTag> {
-    let username: Username = frame.typed(USERNAME)?;
-    let digits: &[u8; 16] = username.username().as_bytes().try_into().ok()?;
+    let digits: &[u8; 16] = frame.value(USERNAME)?.try_into().ok()?;
     let mut tag = [0; 8];
     for (byte, digits) in tag.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = (0..=u8::MAX).find(|byte| hex_digits(*byte) == digits)?;
+        *byte = nibble(digits[0])? << 4 | nibble(digits[1])?;
     }
     Some(CheckTag::from_bytes(tag))
+}
+
+const fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
 }
 
 /// The address that a response says it saw, if it says one.
