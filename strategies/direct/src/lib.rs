@@ -1,10 +1,10 @@
 //! Strategy `direct`: the public addresses of this host, and the configured endpoints of peers.
 //!
 //! - Every global address of this host with WireGuard's port is a candidate. The server must reach it before
-//!   it is offered, since a firewall may stand before it ([`addresses`] says which ones, and why).
+//!   it is offered, since a firewall may stand before it (module `addresses` says which ones, and why).
 //! - Every peer with an `endpoint` in the config may be reached there: an address as it is, a name at what it
 //!   resolves to. Names are resolved again as their time to live says, when the network changes, and when a
-//!   peer is worked on again; hardly ever while nothing is wanted ([`names`]).
+//!   peer is worked on again; hardly ever while nothing is wanted (module `names`).
 //!
 //! It sends nothing from the WireGuard port, and leaves nothing outside this host.
 

@@ -1,5 +1,7 @@
 //! The rules of every strategy.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use std::net::IpAddr;
 use std::time::Duration;
 

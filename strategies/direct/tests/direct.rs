@@ -1,5 +1,7 @@
 //! What `direct` finds, and when it looks again.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -109,11 +111,11 @@ async fn a_name_is_followed_at_its_ttl() {
 
 #[tokio::test(start_paused = true)]
 async fn a_ttl_of_nothing_or_of_a_week_is_clamped() {
-    for (ttl, per_hour) in [(Duration::ZERO, 118..=120), (168 * HOUR, 1..=1)] {
+    for (ttl, per_hour) in [(Duration::ZERO, 116..=118), (168 * HOUR, 1..=1)] {
         let mut at = place(&[], Some("nas:9"));
         name_is(&mut at, "203.0.113.1", ttl);
         let run = start(at);
-        run.after(HOUR - SECOND).await;
+        run.after(59 * MINUTE).await;
         assert!(per_hour.contains(&look_ups(&run)), "{ttl:?}: {}", look_ups(&run));
         run.after(HOUR).await;
         assert!(look_ups(&run) >= 2);
