@@ -1,6 +1,7 @@
 //! The daemon beside a WireGuard interface: config, rendezvous, strategies, control, and the event loop.
 
 pub mod config;
+pub mod control;
 pub mod files;
 pub mod interface;
 pub mod log;
@@ -8,6 +9,7 @@ pub mod record;
 pub mod rendezvous;
 pub mod state;
 pub mod status;
+pub mod strategies;
 pub mod tls;
 
 use wireplug_direct as _;

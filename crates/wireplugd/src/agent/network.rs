@@ -1,0 +1,89 @@
+//! This host's place in the network: which addresses it has, where its default routes lead, and when that is
+//! another place.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use tracing::debug;
+use wireplug_net::{Addresses, Changes, HostAddress, Route, Routes};
+
+/// How long after the kernel's notice the network is looked at: a link that comes up changes several things
+/// one after another. Longer would be felt as an outage when roaming.
+pub(super) const DEBOUNCE: Duration = Duration::from_millis(150);
+
+/// What stands for the rest of the internet in route look-ups: addresses of documentation (RFC 5737,
+/// RFC 3849), which go where the default route goes. Nothing is sent to them.
+const ELSEWHERE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
+
+/// A look at the network.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Place {
+    pub(super) addresses: Vec<HostAddress>,
+    /// Source, link and gateway by which the rest of the internet is reached, per family.
+    ways: Vec<Option<(Option<IpAddr>, u32, Option<IpAddr>)>>,
+}
+
+/// Looks at the network and hears of changes.
+pub(super) struct Network {
+    addresses: Addresses,
+    pub(super) routes: Routes,
+    changes: Option<Changes>,
+}
+
+impl Network {
+    /// Begins to listen for changes.
+    ///
+    /// # Errors
+    /// Where netlink cannot be used at all.
+    pub(super) fn open() -> anyhow::Result<Self> {
+        Ok(Self { addresses: Addresses::new()?, routes: Routes::new()?, changes: Some(Changes::new()?) })
+    }
+
+    /// Waits until the kernel says that something changed. Cancel-safe.
+    pub(super) async fn changed(&mut self) {
+        if let Some(changes) = &mut self.changes {
+            match changes.next().await {
+                Ok(_) => return,
+                Err(error) => {
+                    debug!(%error, "network changes are heard of no more");
+                    self.changes = None;
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// The network as it is now, seen with the device's mark.
+    pub(super) async fn look(&self, fwmark: u32) -> Place {
+        let addresses = self.addresses.list().await.unwrap_or_else(|error| {
+            debug!(%error, "no addresses");
+            Vec::new()
+        });
+        let mut ways = Vec::new();
+        for to in ELSEWHERE {
+            let route = self.routes.lookup(to, fwmark).await.ok();
+            ways.push(route.filter(|route| !route.tunnel).map(|Route { source, ifindex, gateway, .. }| {
+                (source, ifindex, gateway)
+            }));
+        }
+        Place { addresses, ways }
+    }
+}
+
+impl Place {
+    /// The addresses as strategies see them.
+    pub(super) fn for_strategies(&self) -> Vec<wireplug_strategy::HostAddress> {
+        let addresses = self.addresses.iter().map(|address| wireplug_strategy::HostAddress {
+            ip: address.ip,
+            prefix: address.prefix,
+            ifindex: address.ifindex,
+            interface: address.interface.clone(),
+            temporary: address.temporary,
+            deprecated: address.deprecated,
+        });
+        addresses.collect()
+    }
+}

@@ -1,0 +1,197 @@
+//! The tasks of strategies: started, ended when asked, and started again when they fail.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+use wireplug_core::StrategyName;
+use wireplug_strategy::{
+    Binding, BoxFuture, Context, Event, Failure, Host, PortError, Registration, ResolveError, Resolved,
+    Situation,
+};
+
+use super::queue::EventQueue;
+
+/// How long a strategy may take to end when it is asked to: what the plugin interface promises.
+const END_WITHIN: Duration = Duration::from_secs(1);
+/// How long [`Runner::stop`] takes at most.
+const STOP_WITHIN: Duration = Duration::from_millis(1200);
+/// The pause after the first failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause: a strategy that always fails costs next to nothing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// A run that lasted so long was a good one: the pauses begin anew.
+const GOOD: Duration = Duration::from_secs(60);
+
+/// The running strategies of one interface. Dropped, it aborts them; [`Runner::stop`] lets them clean up.
+pub struct Runner {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Runner {
+    /// Starts each strategy with its table as a task of its own. What they find goes to `events` (and not to
+    /// `host.emit`); what they ask for goes to `host`. Must be called within a tokio runtime.
+    pub fn start(
+        strategies: Vec<(&'static Registration, toml::Table)>,
+        host: &Arc<dyn Host>,
+        events: &EventQueue,
+        situation: &watch::Receiver<Situation>,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        for (registration, table) in strategies {
+            let Ok(name) = registration.name.parse::<StrategyName>() else {
+                warn!(
+                    name = registration.name,
+                    "a strategy's name must be 1 to 32 of a-z, 0-9 and \"-\": not run"
+                );
+                continue;
+            };
+            let supervised = Supervised {
+                registration,
+                table,
+                name,
+                host: Arc::clone(host),
+                events: events.clone(),
+                situation: situation.clone(),
+                stop: stop.clone(),
+            };
+            tasks.spawn(supervised.look_after());
+        }
+        Self { tasks, stop }
+    }
+
+    /// Asks all strategies to take back what they left outside this host, and waits until they have ended,
+    /// which takes 1.2 seconds at most.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        let ended = timeout(STOP_WITHIN, async { while self.tasks.join_next().await.is_some() {} }).await;
+        if ended.is_err() {
+            warn!("a strategy could not be ended; it goes with the process");
+        }
+    }
+}
+
+struct Supervised {
+    registration: &'static Registration,
+    table: toml::Table,
+    name: StrategyName,
+    host: Arc<dyn Host>,
+    events: EventQueue,
+    situation: watch::Receiver<Situation>,
+    stop: CancellationToken,
+}
+
+/// How a run ended.
+type Outcome = Result<Result<(), Failure>, JoinError>;
+
+impl Supervised {
+    async fn look_after(self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let started = Instant::now();
+            let outcome = self.run_once().await;
+            self.events.retract(&self.name);
+            if self.stop.is_cancelled() {
+                return;
+            }
+            if started.elapsed() >= GOOD {
+                pause = FIRST_PAUSE;
+            }
+            let why = why(outcome);
+            warn!(strategy = %self.name, why, again_in_s = pause.as_secs(), "the strategy failed");
+            let generation = self.situation.borrow().generation;
+            self.events.push(&self.name, generation, Event::Note(format!("failed: {why}")));
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.stop.cancelled() => return,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Runs the strategy until it ends, or until it is asked to and has ended or was aborted.
+    async fn run_once(&self) -> Option<Outcome> {
+        let run =
+            Arc::new(Run { host: Arc::clone(&self.host), events: self.events.clone(), over: false.into() });
+        // However this function ends, nothing more is heard of this run.
+        let _over = Over(Arc::clone(&run));
+        let (build, table) = (self.registration.build, self.table.clone());
+        let context = Context::new(run, self.name.clone(), self.situation.clone(), self.stop.child_token());
+        // A set, because it aborts its task when it is dropped.
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let strategy = build(&table).map_err(|error| Failure(error.to_string()))?;
+            strategy.run(context).await
+        });
+        tokio::select! {
+            outcome = task.join_next() => outcome,
+            () = self.stop.cancelled() => {
+                if let Ok(outcome) = timeout(END_WITHIN, task.join_next()).await {
+                    return outcome;
+                }
+                warn!(strategy = %self.name, "the strategy did not end within a second and is aborted");
+                None
+            }
+        }
+    }
+}
+
+fn why(outcome: Option<Outcome>) -> String {
+    match outcome {
+        Some(Ok(Ok(()))) | None => "it ended by itself".to_owned(),
+        Some(Ok(Err(failure))) => failure.to_string(),
+        Some(Err(error)) => match error.try_into_panic() {
+            Ok(panic) => {
+                let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+                let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
+                format!("it panicked: {}", words.unwrap_or_default())
+            }
+            Err(_) => "it was aborted".to_owned(),
+        },
+    }
+}
+
+/// The daemon as one run of a strategy sees it. A run that is over may have left tasks behind; nobody hears
+/// them.
+struct Run {
+    host: Arc<dyn Host>,
+    events: EventQueue,
+    over: AtomicBool,
+}
+
+struct Over(Arc<Run>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Host for Run {
+    fn emit(&self, strategy: &StrategyName, generation: u32, event: Event) {
+        if self.over.load(Ordering::Relaxed) {
+            debug!(%strategy, "an event of a run that is over is dropped");
+        } else {
+            self.events.push(strategy, generation, event);
+        }
+    }
+
+    fn binding(&self, server: SocketAddr) -> BoxFuture<'static, Result<Binding, PortError>> {
+        if self.over.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(PortError::Closed) });
+        }
+        self.host.binding(server)
+    }
+
+    fn resolve(&self, name: String) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+        self.host.resolve(name)
+    }
+}
