@@ -10,6 +10,7 @@ mod clock;
 mod device;
 mod link;
 mod lock;
+mod nudge;
 mod port;
 mod readiness;
 mod resolver;
@@ -21,6 +22,7 @@ pub use addresses::{Addresses, AddressesError, Change, Changes, ChangesError, Ho
 pub use clock::{Sleeps, boottime, monotonic};
 pub use device::{Backend, Device, DeviceError, DeviceState, PeerState, PeerUpdate};
 pub use lock::{InterfaceLock, LockError};
+pub use nudge::nudge;
 pub use port::{Datagram, Outgoing, PortError, SendError, SharedPort};
 pub use resolver::{ResolveError, Resolved, Resolver};
 pub use routes::{Route, RouteError, Routes};

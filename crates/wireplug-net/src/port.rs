@@ -130,7 +130,7 @@ impl SharedPort {
     /// From the first moment nothing but STUN to these ports is received.
     ///
     /// # Errors
-    /// [`PortError::NotPermitted`] without CAP_NET_RAW, [`PortError`] else.
+    /// [`PortError::NotPermitted`] without `CAP_NET_RAW`, [`PortError`] else.
     pub fn open(ports: &[u16]) -> Result<Self, PortError> {
         let port = Self { v4: RawSocket::open(Family::V4, ports)?, v6: RawSocket::open(Family::V6, ports)? };
         if port.v4.is_none() && port.v6.is_none() {

@@ -90,6 +90,11 @@ impl Resolver {
             return Ok(Resolved { addresses: vec![ip], ttl: MAX_TTL });
         }
         let loaded = self.current(host).await?;
+        // As the system's resolver has it: a name that the file knows in one family is not asked for in the other.
+        let known = loaded.known(host);
+        if !known.is_empty() {
+            return Ok(Resolved { addresses: known, ttl: MAX_TTL });
+        }
         match ask(&loaded.marked, host).await {
             Err(error @ ResolveError::Failed { .. }) => match &loaded.unmarked {
                 Some(unmarked) => ask(unmarked, host).await.map_err(|_| error),

@@ -110,7 +110,7 @@ impl RawSocket {
         let fd = socket.as_raw_fd();
         let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
         if *mark != outgoing.fwmark {
-            socket.set_mark(outgoing.fwmark).map_err(cannot_mark)?;
+            socket.set_mark(outgoing.fwmark).map_err(|error| cannot_mark(&error))?;
             *mark = outgoing.fwmark;
         }
         match to.addr() {
@@ -184,7 +184,7 @@ fn recv_v6(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
 }
 
 /// Says what failed, and hides the code, which for a send would mean the firewall.
-fn cannot_mark(error: io::Error) -> io::Error {
+fn cannot_mark(error: &io::Error) -> io::Error {
     io::Error::new(
         error.kind(),
         format!("the device's fwmark cannot be set, it needs CAP_NET_ADMIN: {error}"),
@@ -195,7 +195,7 @@ fn cannot_mark(error: io::Error) -> io::Error {
 fn source_towards(to: SocketAddr, fwmark: u32) -> io::Result<Ipv4Addr> {
     let probe = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     if fwmark != 0 {
-        probe.set_mark(fwmark).map_err(cannot_mark)?;
+        probe.set_mark(fwmark).map_err(|error| cannot_mark(&error))?;
     }
     probe.connect(&to.into())?;
     match probe.local_addr()?.as_socket_ipv4() {
@@ -220,6 +220,8 @@ fn drain(socket: &Socket) {
 /// Lets the kernel fill in the UDP checksum of IPv6, over the source address that it chooses
 /// (RFC 3542 section 3.1, `IPV6_CHECKSUM`).
 fn let_kernel_sum(socket: &Socket) -> io::Result<()> {
+    const SIZE: libc::socklen_t = 4;
+    const { assert!(size_of::<libc::c_int>() == SIZE as usize) };
     let offset = UDP_CHECKSUM_OFFSET;
     // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the option's value is a C int that
     // outlives the call, passed with its own size.
@@ -229,7 +231,7 @@ fn let_kernel_sum(socket: &Socket) -> io::Result<()> {
             libc::IPPROTO_IPV6,
             libc::IPV6_CHECKSUM,
             (&raw const offset).cast(),
-            size_of_val(&offset) as libc::socklen_t,
+            SIZE,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

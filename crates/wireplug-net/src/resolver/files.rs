@@ -1,6 +1,7 @@
 //! The system's resolver files, and resolvers made from them.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,6 +10,8 @@ use hickory_resolver::Hosts;
 use hickory_resolver::config::{
     LookupIpStrategy, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy,
 };
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 
 use super::provider::Marked;
@@ -29,9 +32,25 @@ pub(super) type Stamp = [Option<SystemTime>; 2];
 #[derive(Debug, Clone)]
 pub(super) struct Loaded {
     pub(super) stamp: Stamp,
+    hosts: Arc<Hosts>,
     pub(super) marked: Inner,
     /// The same without the mark, where there is one.
     pub(super) unmarked: Option<Inner>,
+}
+
+impl Loaded {
+    /// The addresses that the hosts file has for a name.
+    pub(super) fn known(&self, host: &str) -> Vec<IpAddr> {
+        let Ok(mut name) = Name::from_str_relaxed(host) else { return Vec::new() };
+        name.set_fqdn(true);
+        [RecordType::A, RecordType::AAAA]
+            .into_iter()
+            .filter_map(|kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind)))
+            .flat_map(|found| {
+                found.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>()
+            })
+            .collect()
+    }
 }
 
 pub(super) async fn stamp(resolv_conf: &Path, hosts: &Path) -> Stamp {
@@ -60,29 +79,22 @@ pub(super) async fn load(
     options.timeout = SERVER_TIMEOUT;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
-    options.use_hosts_file = ResolveHosts::Never; // ours, below
+    options.use_hosts_file = ResolveHosts::Never; // asked before, see `Loaded::known`
     let mut names = Hosts::default();
     match tokio::fs::read(hosts).await {
         Ok(text) => names.read_hosts_conf(&text[..]).map_err(|error| error.to_string())?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(format!("{}: {error}", hosts.display())),
     }
-    let names = Arc::new(names);
     Ok(Loaded {
         stamp,
-        marked: build(&config, &options, &names, fwmark)?,
-        unmarked: (fwmark != 0).then(|| build(&config, &options, &names, 0)).transpose()?,
+        hosts: Arc::new(names),
+        marked: build(&config, &options, fwmark)?,
+        unmarked: (fwmark != 0).then(|| build(&config, &options, 0)).transpose()?,
     })
 }
 
-fn build(
-    config: &ResolverConfig,
-    options: &ResolverOpts,
-    hosts: &Arc<Hosts>,
-    fwmark: u32,
-) -> Result<Inner, String> {
+fn build(config: &ResolverConfig, options: &ResolverOpts, fwmark: u32) -> Result<Inner, String> {
     let builder = Inner::builder_with_config(config.clone(), Marked::new(fwmark));
-    let mut resolver = builder.with_options(options.clone()).build().map_err(|error| error.to_string())?;
-    resolver.set_hosts(hosts.clone());
-    Ok(resolver)
+    builder.with_options(options.clone()).build().map_err(|error| error.to_string())
 }
