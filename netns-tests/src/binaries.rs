@@ -1,4 +1,4 @@
-//! Where the product's programs are.
+//! Where the product's programs are, and what they log.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,12 @@ use crate::error::{LabError, Result};
 #[derive(Clone, Debug)]
 pub struct Binaries {
     dir: PathBuf,
+    log: String,
 }
+
+/// What the programs log for the digest of a failed test.
+const LOG_FILTER: &str = "info,wireplug=debug,wireplugd=debug,wireplug_core=debug,wireplug_net=debug,\
+    wireplug_strategy=debug,wireplug_direct=debug,wireplug_hole_punch=debug,wireplug_serverd=debug";
 
 impl Binaries {
     /// Beside the running executable, as cargo lays them out (`target/PROFILE/`).
@@ -21,12 +26,24 @@ impl Binaries {
         if dir.ends_with("deps") {
             dir.pop();
         }
-        Ok(Self { dir })
+        Ok(Self::in_dir(dir))
     }
 
     /// In a directory.
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), log: LOG_FILTER.to_owned() }
+    }
+
+    /// Lets them log something else than tests need: a filter such as `info`.
+    #[must_use]
+    pub fn logging(mut self, filter: impl Into<String>) -> Self {
+        self.log = filter.into();
+        self
+    }
+
+    /// The environment in which they run.
+    pub(crate) fn environment(&self) -> [(&str, &str); 1] {
+        [("WIREPLUG_LOG", &self.log)]
     }
 
     /// The path of one binary.

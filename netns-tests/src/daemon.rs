@@ -13,10 +13,6 @@ use crate::process::Process;
 use crate::server::Server;
 use crate::wireguard::Wireguard;
 
-/// What the product's programs log in the lab, for the digest of a failed test.
-pub(crate) const LOG_FILTER: &str = "info,wireplug=debug,wireplugd=debug,wireplug_core=debug,wireplug_net=debug,\
-    wireplug_strategy=debug,wireplug_direct=debug,wireplug_hole_punch=debug,wireplug_serverd=debug";
-
 /// A running `wireplug INTERFACE`.
 #[derive(Clone, Debug)]
 pub struct Daemon {
@@ -48,6 +44,9 @@ pub struct PeerStatus {
     pub endpoint: Option<String>,
     /// The round-trip time of the path, in milliseconds.
     pub rtt_ms: Option<f64>,
+    /// Whether that endpoint was proven before it was applied.
+    #[serde(default)]
+    pub proven: bool,
     /// Why the peer cannot be reached.
     pub reason: Option<String>,
 }
@@ -70,7 +69,7 @@ impl Host {
     pub fn wireplug(&self, wireguard: &Wireguard, config: &std::path::Path) -> Result<Daemon> {
         let program = self.shared.binaries.path("wireplug")?;
         let args = [wireguard.device(), "--config", &config.display().to_string()];
-        let process = self.spawn("wireplug", &program, &args, &[("RUST_LOG", LOG_FILTER)])?;
+        let process = self.spawn("wireplug", &program, &args, &self.shared.binaries.environment())?;
         Ok(Daemon { host: self.clone(), device: wireguard.device().to_owned(), program, process })
     }
 }

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
 
 use crate::binaries::Binaries;
-use crate::cmd;
 use crate::delay::DelayLine;
 use crate::error::{LabError, Result};
 use crate::namespace::{self, Namespace};
@@ -264,13 +263,4 @@ impl Shared {
 /// A poisoned lock only says that a test failed elsewhere; cleaning up must go on.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether the programs that a lab runs are installed; the names of those that are not.
-pub fn missing_tools() -> Vec<&'static str> {
-    crate::TOOLS
-        .iter()
-        .copied()
-        .filter(|tool| cmd::output(&["which", tool], "").map_or(true, |o| !o.status.success()))
-        .collect()
 }

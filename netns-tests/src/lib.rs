@@ -33,8 +33,8 @@ pub use daemon::{Daemon, InterfaceStatus, PeerStatus};
 pub use error::{LabError, Result};
 pub use host::Host;
 pub use internet::{BLACKHOLE, Stack};
-pub use lab::{Lab, missing_tools};
-pub use namespace::Namespace;
+pub use lab::Lab;
+pub use namespace::{Namespace, abandon_labs};
 pub use nat::{FIXED_PORT, Nat, WIREGUARD_PORT};
 pub use pair::{CONNECT_LIMIT, End, Outcome, Pair, PairOptions, UNREACHABLE_LIMIT, expected};
 pub use ping::{Answer, Ping, Pinging, Pings};
@@ -42,6 +42,3 @@ pub use process::Process;
 pub use server::{STUN_PORT, Server};
 pub use site::Site;
 pub use wireguard::{Peer, PeerState, Wireguard, wireguard_at};
-
-/// The programs that a lab runs.
-pub const TOOLS: [&str; 8] = ["ip", "tc", "nft", "wg", "wireguard-go", "sysctl", "ping", "conntrack"];

@@ -6,6 +6,8 @@ use std::process::Command;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::cmd;
 use crate::error::{LabError, Result};
@@ -144,24 +146,27 @@ fn joined(lines: &[impl AsRef<str>]) -> String {
 
 /// Removes what labs of processes that are gone have left: a killed test cannot clean up after itself.
 pub(crate) fn sweep() {
+    remove_of(|maker| !Path::new(&format!("/proc/{maker}")).exists());
+}
+
+/// Ends and removes all labs of this process at once, for a program that is about to end by a signal.
+pub fn abandon_labs() {
+    remove_of(|maker| maker == std::process::id());
+}
+
+/// Removes the namespaces of labs whose process is meant, with all that runs there: the lab started it.
+fn remove_of(meant: impl Fn(u32) -> bool) {
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let maker = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split('-').next())
-            .and_then(|pid| pid.parse::<u32>().ok());
-        let Some(maker) = maker else { continue };
-        if Path::new(&format!("/proc/{maker}")).exists() {
+        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        let Some(maker) = rest.split('-').next().and_then(|pid| pid.parse().ok()) else { continue };
+        if !meant(maker) {
             continue;
         }
-        // Whatever still runs in there was started by that lab.
-        if let Ok(pids) = cmd::run(&["ip", "netns", "pids", &name], "") {
-            for pid in pids.split_whitespace().filter_map(|pid| pid.parse().ok()) {
-                let _ = nix::sys::signal::kill(
-                    nix::unistd::Pid::from_raw(pid),
-                    nix::sys::signal::Signal::SIGKILL,
-                );
-            }
+        let pids = cmd::run(&["ip", "netns", "pids", &name], "").unwrap_or_default();
+        for pid in pids.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            // It may be gone by now.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         Namespace { name }.delete();
     }

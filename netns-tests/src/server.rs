@@ -107,7 +107,7 @@ impl Server {
     pub fn start(&self) -> Result<Process> {
         let program = self.shared.binaries.path("wireplug-serverd")?;
         let config = self.config.display().to_string();
-        let env = [("RUST_LOG", crate::daemon::LOG_FILTER)];
+        let env = self.shared.binaries.environment();
         let process =
             self.shared.spawn(&self.namespace, "serverd", &program, &["--config", &config], &env)?;
         wait_for("wireplug-serverd to listen", START_LIMIT, || {

@@ -1,3 +1,86 @@
 //! Development tasks: `cargo xtask demo | test | bench`.
 
-fn main() {}
+mod bench;
+mod cargo;
+mod demo;
+mod packages;
+mod signals;
+mod suite;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use wireplug_lab::Nat;
+
+/// Development tasks of wireplug.
+///
+/// All need root, because they make network namespaces; nothing that they do reaches the network outside,
+/// save that missing system packages are installed with apt-get on Debian and Ubuntu.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", verbatim_doc_comment)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Shows two WireGuard peers behind NATs find each other, step by step.
+    Demo {
+        /// What the first peer is behind: none, full-cone, port-preserving, fixed, symmetric, cgnat,
+        /// ipv6-firewall, dual-stack or udp-blocked.
+        #[arg(default_value = "port-preserving")]
+        first: Nat,
+        /// What the second peer is behind.
+        #[arg(default_value = "port-preserving")]
+        second: Nat,
+        /// Round-trip time between any two hosts, in milliseconds.
+        #[arg(long, value_name = "MS", default_value_t = 0)]
+        delay: u64,
+    },
+    /// Checks format, lints and documentation, and runs all tests, also those in network namespaces.
+    Test {
+        /// Runs property tests on far more random cases than usual.
+        #[arg(long)]
+        fuzz: bool,
+        /// Runs only tests whose names contain one of these, and no other checks.
+        filters: Vec<String>,
+    },
+    /// Measures, and prints tables.
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Time from the second daemon's start to the first answered ping over the tunnel, for each pair of NATs
+    /// that can be direct; and what a settled daemon costs.
+    Connect(ConnectArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct ConnectArguments {
+    /// Runs for each figure; the median is printed.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Round-trip time between any two hosts, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    delay: u64,
+    /// Only the column of clean peers.
+    #[arg(long)]
+    clean: bool,
+    /// For how long a settled daemon is watched, in seconds; 0 leaves that out.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    rest: u64,
+    /// Only these pairs, as KIND/KIND; all that can be direct if none is given.
+    pairs: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    signals::clean_up_when_ended()?;
+    match arguments.task {
+        Task::Demo { first, second, delay } => demo::run([first, second], delay),
+        Task::Test { fuzz, filters } => suite::run(fuzz, &filters),
+        Task::Bench(Bench::Connect(arguments)) => bench::connect(&arguments),
+    }
+}

@@ -1,0 +1,175 @@
+//! `cargo xtask demo`: two NATed WireGuard peers find each other, told step by step.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use wireplug_lab::{
+    CONNECT_LIMIT, Daemon, End, Nat, Outcome, Pair, PairOptions, PeerStatus, Ping, UNREACHABLE_LIMIT,
+    expected,
+};
+
+use crate::{cargo, packages};
+
+/// How often the daemons' logs and status are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What the daemons log for the story.
+const LOG_FILTER: &str = "info,wireplug=debug,wireplugd=debug,wireplug_core=debug";
+
+/// Runs the demonstration with what the two peers are behind, and the round trip in milliseconds.
+pub(crate) fn run(nats: [Nat; 2], delay: u64) -> Result<()> {
+    packages::ensure()?;
+    let binaries = cargo::release_binaries()?.logging(LOG_FILTER);
+    let one_way_delay = (delay > 0).then(|| Duration::from_micros(delay * 1000 / 2));
+    let options = PairOptions { one_way_delay, binaries: Some(binaries), ..PairOptions::default() };
+    println!("Making an internet of network namespaces; nothing in it reaches the network outside.");
+    let pair = Pair::new("demo", nats, &options)?;
+    introduce(&pair)?;
+    let result = tell(&pair, expected(nats[0], nats[1]));
+    match &result {
+        Ok(()) => println!("\nDone; the lab is removed."),
+        Err(error) => pair.lab.fail(&format!("{error:#}")),
+    }
+    result
+}
+
+fn introduce(pair: &Pair) -> Result<()> {
+    println!("\n  server  {} and {}", pair.server.v4(0), pair.server.v4(1));
+    println!("          runs wireplug-serverd, pin {}", pair.server.pin()?);
+    for (here, there) in pair.both_ways() {
+        let nat = here.host.nat();
+        let own = list(here.host.addresses());
+        let place = match nat {
+            Nat::None => format!("{own}, a public host"),
+            Nat::Ipv6Firewall => format!("{own}, behind a firewall that lets nothing new in"),
+            _ => format!("{own}, seen from outside as {} ({nat})", list(here.host.public_addresses())),
+        };
+        println!("\n  {}       {place}", here.host.label());
+        println!(
+            "          wireguard-go on {}, {} in the tunnel",
+            here.wireguard.device(),
+            here.wireguard.address()
+        );
+        let endpoint = here.wireguard.endpoint(there.wireguard.public_key())?;
+        let endpoint = endpoint.map_or_else(|| "(none)".to_owned(), |endpoint| endpoint.to_string());
+        println!("          peer {} has endpoint {endpoint}", there.host.label());
+    }
+    Ok(())
+}
+
+/// Starts the daemons and reports what they do, until the outcome is there.
+fn tell(pair: &Pair, outcome: Outcome) -> Result<()> {
+    println!("\nStarting `wireplug` on a, then on b:\n");
+    let ping = Ping { count: u16::MAX, ..Ping::fast(pair.b.wireguard.address(), 1) };
+    let pinging = pair.a.host.ping_until_answered(ping, Some(&pair.a.wireguard))?;
+    let started = Instant::now();
+    let daemons = [pair.a.wireplug()?, pair.b.wireplug()?];
+    let mut story = Story { started, told: BTreeMap::new() };
+    let limit = if outcome == Outcome::Direct { CONNECT_LIMIT } else { UNREACHABLE_LIMIT };
+    let ends = loop {
+        let states = story.go_on(pair, &daemons)?;
+        let all =
+            |state: &str| states.iter().all(|peer| peer.as_ref().is_some_and(|peer| peer.state == state));
+        if pinging.is_done() && all("connected") || all("unreachable") {
+            break states;
+        }
+        if started.elapsed() > limit {
+            bail!("after {limit:?} the daemons say {states:?}");
+        }
+        thread::sleep(LOOK_EVERY);
+    };
+    let pings = pinging.stop()?;
+    let first = pings.first_answer().and_then(|at| at.duration_since(daemons[1].process().started()).ok());
+    println!();
+    for ((here, there), status) in pair.both_ways().into_iter().zip(&ends) {
+        conclude(here, there, status.as_ref())?;
+    }
+    let Some(first) = first else {
+        println!("\nNo direct path is possible between these two, and no endpoint was touched.");
+        return Ok(());
+    };
+    println!("\nThe first ping over the tunnel was answered {first:.0?} after the second daemon's start.");
+    show_pings(pair)?;
+    println!("Packets of the tunnel that crossed the server: {}", pair.server.wireguard_packets()?);
+    Ok(())
+}
+
+/// What has been told of each daemon so far.
+struct Story {
+    started: Instant,
+    told: BTreeMap<String, usize>,
+}
+
+impl Story {
+    /// Prints new log lines; returns what both daemons say of their peer.
+    fn go_on(&mut self, pair: &Pair, daemons: &[Daemon; 2]) -> Result<[Option<PeerStatus>; 2]> {
+        let mut states = [None, None];
+        for (index, (here, there)) in pair.both_ways().into_iter().enumerate() {
+            let daemon = &daemons[index];
+            states[index] = daemon.peer(there.wireguard.public_key())?;
+            let log = daemon.process().log();
+            let told = self.told.entry(here.host.label().to_owned()).or_default();
+            for line in log.lines().skip(*told) {
+                println!(
+                    "  {:>6.3} s  {}: {}",
+                    self.started.elapsed().as_secs_f64(),
+                    here.host.label(),
+                    plain(line)
+                );
+                *told += 1;
+            }
+            if let Some(status) = daemon.process().exited() {
+                bail!("wireplug on {} ended with {status}", here.host.label());
+            }
+        }
+        Ok(states)
+    }
+}
+
+fn conclude(here: &End, there: &End, status: Option<&PeerStatus>) -> Result<()> {
+    let (from, to) = (here.host.label(), there.host.label());
+    let Some(status) = status else { bail!("wireplug on {from} says nothing of {to}") };
+    let endpoint = here.wireguard.endpoint(there.wireguard.public_key())?;
+    match (&status.reason, endpoint) {
+        (_, Some(endpoint)) => {
+            let strategy = status.strategy.as_deref().unwrap_or("no strategy");
+            let proven = if status.proven { "proven, then applied" } else { "applied unproven" };
+            let round_trip = status.rtt_ms.map(|ms| format!(", round trip {ms:.1} ms")).unwrap_or_default();
+            println!("  {from} is {} to {to}: {endpoint} by {strategy}, {proven}{round_trip}", status.state);
+        }
+        (Some(reason), None) => println!("  {from} calls {to} {}: {reason}", status.state),
+        (None, None) => println!("  {from} calls {to} {}", status.state),
+    }
+    Ok(())
+}
+
+/// Shows the tunnel at work with the system's own ping.
+fn show_pings(pair: &Pair) -> Result<()> {
+    let to = pair.b.wireguard.address().to_string();
+    println!("\n  a$ ping -c 5 {to}");
+    let output = Command::new("ip")
+        .args(["netns", "exec", pair.a.host.namespace().name(), "ping", "-n", "-c", "5", "-i", "0.2", &to])
+        .output()
+        .context("cannot start ping")?;
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        println!("  {line}");
+    }
+    println!();
+    if output.status.success() { Ok(()) } else { bail!("pings over the tunnel were not answered") }
+}
+
+/// A log line without its own time: the story has one.
+fn plain(line: &str) -> &str {
+    let line = line.trim_start();
+    match line.split_once(' ') {
+        Some((time, rest)) if time.starts_with(|first: char| first.is_ascii_digit()) => rest.trim_start(),
+        _ => line,
+    }
+}
+
+fn list(addresses: &[std::net::IpAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}

@@ -1,0 +1,84 @@
+//! The system's programs that the lab runs, and the packages that hold them.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+/// Programs, and the packages of Debian and Ubuntu that hold them.
+const PACKAGES: [(&str, &str); 9] = [
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
+    ("nft", "nftables"),
+    ("wg", "wireguard-tools"),
+    ("wireguard-go", "wireguard-go"),
+    ("sysctl", "procps"),
+    ("ping", "iputils-ping"),
+    ("conntrack", "conntrack"),
+    ("chrt", "util-linux"),
+];
+
+/// Installs what is missing where apt-get is there; elsewhere names it.
+pub(crate) fn ensure() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("this needs root to make network namespaces: run `sudo -E env \"PATH=$PATH\" cargo xtask ...`");
+    }
+    let missing = missing();
+    if missing.is_empty() {
+        return ensure_tun();
+    }
+    let names = missing.join(" ");
+    if which("apt-get").is_none() {
+        bail!("these packages (by their names in Debian) are missing, install them and try again: {names}");
+    }
+    eprintln!("installing with apt-get: {names}");
+    apt_get(&["update"])?;
+    let mut install = vec!["install", "--yes", "--no-install-recommends"];
+    install.extend(&missing);
+    apt_get(&install)?;
+    let still: Vec<&str> = self::missing();
+    if !still.is_empty() {
+        bail!("apt-get has installed {names}, but there still is no program of {}", still.join(", "));
+    }
+    ensure_tun()
+}
+
+/// wireguard-go needs the TUN device, which some containers do not have.
+fn ensure_tun() -> Result<()> {
+    if Path::new("/dev/net/tun").exists() {
+        return Ok(());
+    }
+    bail!("/dev/net/tun is missing: `modprobe tun`, or start the container with `--device /dev/net/tun`")
+}
+
+fn missing() -> Vec<&'static str> {
+    let mut packages: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(program, _)| which(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    packages.dedup();
+    packages
+}
+
+/// Where a program is in PATH.
+fn which(program: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    let status = Command::new("apt-get")
+        .args(["-qq", "-o", "Dpkg::Use-Pty=0"])
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .status()
+        .context("cannot start apt-get")?;
+    if status.success() {
+        return Ok(());
+    }
+    bail!(
+        "`apt-get {}` failed with {status}; install the packages by hand and try again",
+        arguments.join(" ")
+    )
+}

@@ -1,0 +1,36 @@
+//! `cargo xtask test`: everything that must hold.
+
+use anyhow::Result;
+
+use crate::{cargo, packages};
+
+/// Random cases of each property test with `--fuzz`; proptest's own number is 256.
+const FUZZ_CASES: &str = "20000";
+
+/// Tests at a time at least: those in namespaces mostly wait.
+const LEAST_THREADS: usize = 3;
+
+/// Runs all checks and tests, or with filters only the tests that they name.
+pub(crate) fn run(fuzz: bool, filters: &[String]) -> Result<()> {
+    packages::ensure()?;
+    let fuzz: &[(&str, &str)] = if fuzz { &[("PROPTEST_CASES", FUZZ_CASES)] } else { &[] };
+    if filters.is_empty() {
+        cargo::run(&["fmt", "--all", "--check"], &[])?;
+        cargo::run(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"], &[])?;
+        cargo::run(&["doc", "--quiet", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "--deny warnings")])?;
+    }
+    // The lab runs them.
+    cargo::run(&["build", "--quiet", "--workspace", "--bins"], &[])?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).max(LEAST_THREADS).to_string();
+    let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+    if !cargo::has("nextest") {
+        let tail = [&["--", "--test-threads", &threads], &filters[..]].concat();
+        return cargo::run(&[&["test", "--workspace", "--no-fail-fast"], &tail[..]].concat(), fuzz);
+    }
+    if filters.is_empty() {
+        // nextest knows no documentation tests. First, so that its summary is the last thing said.
+        cargo::run(&["test", "--quiet", "--workspace", "--doc"], fuzz)?;
+    }
+    let run = ["nextest", "run", "--workspace", "--no-fail-fast", "--test-threads", &threads];
+    cargo::run(&[&run[..], &filters].concat(), fuzz)
+}
