@@ -21,6 +21,7 @@
 //! [`FakeHost`] wrote down.
 
 mod host;
+mod limits;
 mod place;
 mod rules;
 mod run;

@@ -1,16 +1,16 @@
 //! The rules, one function each.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use super::host::{Question, Standing};
+use super::Scenario;
+use super::host::Standing;
+use super::limits::{busy_hour, quiet_hour};
 use super::place::{Nat, Place};
 use super::run::{BadStop, Run};
-use super::{Asked, Scenario};
 use crate::event::Event;
 use crate::registry::Registration;
 
@@ -71,19 +71,6 @@ pub struct Violation {
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
-
-/// Fewest seconds between two requests to the same server, on average over an hour.
-const SECONDS_PER_BINDING: usize = 5;
-/// The same for a name, while something is wanted.
-const SECONDS_PER_LOOKUP: usize = 25;
-/// The same for a name, while nothing is wanted: a settled tunnel costs next to nothing.
-const SECONDS_PER_QUIET_LOOKUP: usize = 290;
-/// The most events in an hour in which nothing changes, after the first minute.
-const EVENTS_PER_HOUR: usize = 60;
-/// The most wakes in such an hour.
-const WAKES_PER_HOUR: u64 = 3600 * 4;
-/// The most wakes in an hour in which nothing is wanted.
-const QUIET_WAKES_PER_HOUR: u64 = 120;
 
 struct Subject<'a> {
     registration: &'a Registration,
@@ -330,15 +317,9 @@ impl Subject<'_> {
         for (when, place) in cases {
             let run = self.start(&place)?;
             run.after(MINUTE).await;
-            let (said, asked, wakes) = (run.host.said().len(), run.host.asked().len(), run.wakes());
-            run.after(HOUR).await;
+            let hour = busy_hour(when, &run).await;
             ensure(!run.is_spinning(), || format!("{when}: it loops without waiting"))?;
-            let said = run.host.said().len() - said;
-            ensure(said <= EVENTS_PER_HOUR, || format!("{when}: {said} events in an hour without a change"))?;
-            sparing(&run.host.asked()[asked..], SECONDS_PER_BINDING, SECONDS_PER_LOOKUP)
-                .map_err(|much| format!("{when}: {much}"))?;
-            let wakes = run.wakes() - wakes;
-            ensure(wakes <= WAKES_PER_HOUR, || format!("{when}: woken {wakes} times in an hour"))?;
+            hour?;
             self.still_runs(&run)?;
         }
         Ok(())
@@ -369,40 +350,6 @@ impl Subject<'_> {
         ensure(!run.has_ended(), || format!("{} ended before it was cancelled", self.registration.name))?;
         ensure(!run.is_spinning(), || format!("{} loops without waiting", self.registration.name))
     }
-}
-
-async fn quiet_hour(when: &str, run: &Run) -> Outcome {
-    let (said, asked, wakes) = (run.host.said().len(), run.host.asked().len(), run.wakes());
-    run.after(HOUR).await;
-    let asked = run.host.asked().split_off(asked);
-    let sent = asked.iter().find(|asked| matches!(asked.question, Question::Binding(_)));
-    ensure(sent.is_none(), || format!("{when}: sent from the WireGuard port though not wanted: {sent:?}"))?;
-    sparing(&asked, SECONDS_PER_BINDING, SECONDS_PER_QUIET_LOOKUP)
-        .map_err(|much| format!("{when}, not wanted: {much}"))?;
-    let said = run.host.said().len() - said;
-    ensure(said <= EVENTS_PER_HOUR, || format!("{when}: {said} events in an hour though not wanted"))?;
-    let wakes = run.wakes() - wakes;
-    ensure(wakes <= QUIET_WAKES_PER_HOUR, || {
-        format!("{when}: woken {wakes} times in an hour though not wanted")
-    })
-}
-
-/// Whether no question was asked too often within an hour.
-fn sparing(asked: &[Asked], per_binding: usize, per_lookup: usize) -> Outcome {
-    let mut times: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-    for asked in asked {
-        let (what, gap) = match &asked.question {
-            Question::Binding(server) => (server.to_string(), per_binding),
-            Question::Name(name) => (name.clone(), per_lookup),
-        };
-        times.entry(what).or_insert((0, gap)).0 += 1;
-    }
-    for (what, (times, gap)) in times {
-        // One more: an hour may begin with a question.
-        let most = 3600 / gap + 1;
-        ensure(times <= most, || format!("asked {what} {times} times in an hour, {most} would do"))?;
-    }
-    Ok(())
 }
 
 fn agree(what: &str, run: &Run, expected: &Standing) -> Outcome {
