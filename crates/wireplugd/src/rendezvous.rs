@@ -139,11 +139,23 @@ impl Handle {
     /// Connects to a server, with this mark on all sockets (0 for none), and again whenever the connection
     /// is lost. `seed` spreads the waiting times of many daemons. Must be called within a tokio runtime.
     pub fn spawn(server: ServerConfig, fwmark: u32, state: Arc<State>, seed: u64) -> Self {
+        let (handle, task) = Self::new(server, fwmark, state, seed);
+        tokio::spawn(task);
+        handle
+    }
+
+    /// The same with the task still to be spawned.
+    fn new(
+        server: ServerConfig,
+        fwmark: u32,
+        state: Arc<State>,
+        seed: u64,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared::default());
         let url = server.url.clone();
-        tokio::spawn(link::run(Arc::clone(&shared), server, fwmark, state, seed, stop.clone()));
-        Self { inner: Arc::new(Inner { url, shared, _stop: stop.drop_guard() }) }
+        let task = link::run(Arc::clone(&shared), server, fwmark, state, seed, stop.clone());
+        (Self { inner: Arc::new(Inner { url, shared, _stop: stop.drop_guard() }) }, task)
     }
 
     /// The server's URL.

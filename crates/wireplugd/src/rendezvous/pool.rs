@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use tokio_util::task::TaskTracker;
+
 use super::{Handle, Inner};
 use crate::config::ServerConfig;
 use crate::state::State;
@@ -20,12 +22,14 @@ struct Shared {
     seed: u64,
     /// By number of the server and fwmark.
     open: Mutex<HashMap<(usize, u32), Weak<Inner>>>,
+    tasks: TaskTracker,
 }
 
 impl Pool {
     /// A pool without connections. `seed` is this run's randomness.
     pub fn new(servers: Vec<ServerConfig>, state: Arc<State>, seed: u64) -> Self {
-        Self { shared: Arc::new(Shared { servers, state, seed, open: Mutex::default() }) }
+        let (open, tasks) = (Mutex::default(), TaskTracker::new());
+        Self { shared: Arc::new(Shared { servers, state, seed, open, tasks }) }
     }
 
     /// Handles of all servers in the order of the config, connected with this mark (0 for none). Connections
@@ -41,11 +45,19 @@ impl Pool {
                     return Handle { inner };
                 }
                 let seed = self.shared.seed ^ ((number as u64) << 32) ^ u64::from(fwmark);
-                let handle = Handle::spawn(server.clone(), fwmark, Arc::clone(&self.shared.state), seed);
+                let state = Arc::clone(&self.shared.state);
+                let (handle, task) = Handle::new(server.clone(), fwmark, state, seed);
+                self.shared.tasks.spawn(task);
                 open.insert((number, fwmark), Arc::downgrade(&handle.inner));
                 handle
             })
             .collect()
+    }
+
+    /// Waits until all connections have ended, each after the last of its handles.
+    pub async fn finished(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
     }
 }
 

@@ -1,0 +1,192 @@
+//! The command line of `wireplug` and `wireplugd`, and what each of them does.
+
+mod daemon;
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+pub use daemon::{Wireplugd, all_interfaces, one_interface};
+
+use crate::config::{BadServer, Config, ServerConfig};
+use crate::interface::InterfaceName;
+use crate::{control, files, status};
+
+/// Finds, proves and sets the endpoints of a WireGuard interface's peers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wireplug",
+    version,
+    about,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "An interface that is named like a subcommand is reached behind two dashes: wireplug -- status\n\
+                  WIREPLUG_LOG sets what is logged to standard error, such as \"debug\"; default \"info\"."
+)]
+pub struct Wireplug {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+/// `wireplug INTERFACE`: looks after one interface, in the foreground.
+#[derive(Debug, Args)]
+pub struct Daemon {
+    /// The WireGuard interface to look after, such as wg0
+    #[arg(required = true)]
+    interface: Option<InterfaceName>,
+    /// The config; without it /etc/wireplug/wireplug.toml, which may be missing
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The rendezvous server, in place of those of the config
+    #[arg(long, value_name = "wss://HOST[:PORT]")]
+    server: Option<String>,
+    /// The server's pin, as `wireplug-serverd pin` prints it
+    #[arg(long, value_name = "sha256/BASE64", requires = "server")]
+    pin: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows how it goes with the peers
+    Status {
+        /// One interface only
+        interface: Option<InterfaceName>,
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists the strategies in this build
+    Strategies {
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Wireplug {
+    /// Does what the command line says. What is to be read by people or scripts goes to standard output.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being done, in words that say what to do.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Some(Command::Status { interface, json }) => print_status(interface.as_ref(), json),
+            Some(Command::Strategies { json }) => print_strategies(json),
+            None => self.daemon.run(),
+        }
+    }
+}
+
+impl Daemon {
+    fn run(self) -> anyhow::Result<()> {
+        let interface = self.interface.context("name the interface: wireplug INTERFACE")?;
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(url) = &self.server {
+            let server = ServerConfig::parse(url, self.pin.as_deref()).map_err(|error| match error {
+                BadServer::Url { .. } => anyhow::anyhow!("--server {error}"),
+                BadServer::Pin(_) => anyhow::anyhow!("--pin {error}"),
+            })?;
+            config.servers = vec![server];
+        }
+        one_interface(interface, config)
+    }
+}
+
+fn print_status(interface: Option<&InterfaceName>, json: bool) -> anyhow::Result<()> {
+    let directory =
+        files::run_directory().context("cannot tell this network namespace: is /proc mounted?")?;
+    let all = match interface {
+        Some(interface) => vec![control::ask(&directory, interface)?],
+        None => control::ask_all(&directory)?,
+    };
+    let text = if json {
+        let mut text = serde_json::to_string_pretty(&all)?;
+        text.push('\n');
+        text
+    } else {
+        status::table(&all, SystemTime::now())
+    };
+    print(&text)
+}
+
+fn print_strategies(json: bool) -> anyhow::Result<()> {
+    let strategies = wireplug_strategy::registered();
+    if !json {
+        return print(&status::strategies_table(&strategies));
+    }
+    let list: Vec<_> = strategies
+        .iter()
+        .map(|one| {
+            let options = one.options.iter().map(|option| {
+                serde_json::json!({
+                    "key": option.key, "accepts": option.accepts,
+                    "default": option.default, "about": option.about,
+                })
+            });
+            serde_json::json!({
+                "name": one.name, "tier": format!("{:?}", one.tier).to_lowercase(), "about": one.about,
+                "options": options.collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    print(&(serde_json::to_string_pretty(&list)? + "\n"))
+}
+
+/// Prints; whoever stopped reading (`| head`) has read enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Wireplug, clap::Error> {
+        Wireplug::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn an_interface_is_the_daemon() {
+        let parsed = parse("wireplug wg0 --config /x --server wss://a --pin b").unwrap();
+        assert!(parsed.command.is_none());
+        assert_eq!(parsed.daemon.interface, Some("wg0".parse().unwrap()));
+        assert_eq!(parsed.daemon.config, Some("/x".into()));
+    }
+
+    #[test]
+    fn an_interface_named_like_a_command_is_behind_dashes() {
+        assert!(matches!(parse("wireplug status").unwrap().command, Some(Command::Status { .. })));
+        let parsed = parse("wireplug -- status").unwrap();
+        assert!(parsed.command.is_none());
+        assert_eq!(parsed.daemon.interface, Some("status".parse().unwrap()));
+    }
+
+    #[test]
+    fn status_takes_an_interface_and_json() {
+        let parsed = parse("wireplug status wg0 --json").unwrap();
+        assert!(matches!(parsed.command, Some(Command::Status { interface: Some(_), json: true })));
+    }
+
+    #[test]
+    fn what_has_no_meaning_is_refused() {
+        for line in [
+            "wireplug",
+            "wireplug a/b",
+            "wireplug wg0 --pin x",
+            "wireplug wg0 wg1",
+            "wireplug wg0 --nonsense",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}
