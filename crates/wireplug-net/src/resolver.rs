@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use hickory_resolver::net::NetError;
+use hickory_resolver::proto::rr::Name;
 use tokio::sync::Mutex;
 
 use files::Loaded;
@@ -89,15 +89,16 @@ impl Resolver {
         if let Ok(ip) = bare.parse() {
             return Ok(Resolved { addresses: vec![ip], ttl: MAX_TTL });
         }
+        let name = Name::from_utf8(host).map_err(|_| ResolveError::BadName(host.to_owned()))?;
         let loaded = self.current(host).await?;
         // As the system's resolver has it: a name that the file knows in one family is not asked for in the other.
-        let known = loaded.known(host);
+        let known = loaded.known(name.clone());
         if !known.is_empty() {
             return Ok(Resolved { addresses: known, ttl: MAX_TTL });
         }
-        match ask(&loaded.marked, host).await {
+        match ask(&loaded.marked, name.clone(), host).await {
             Err(error @ ResolveError::Failed { .. }) => match &loaded.unmarked {
-                Some(unmarked) => ask(unmarked, host).await.map_err(|_| error),
+                Some(unmarked) => ask(unmarked, name, host).await.map_err(|_| error),
                 None => Err(error),
             },
             done => done,
@@ -122,8 +123,8 @@ impl Resolver {
     }
 }
 
-async fn ask(resolver: &files::Inner, host: &str) -> Result<Resolved, ResolveError> {
-    match resolver.lookup_ip(host).await {
+async fn ask(resolver: &files::Inner, name: Name, host: &str) -> Result<Resolved, ResolveError> {
+    match resolver.lookup_ip(name).await {
         Ok(answer) => {
             let addresses: Vec<IpAddr> = answer.iter().collect();
             if addresses.is_empty() {
@@ -132,7 +133,6 @@ async fn ask(resolver: &files::Inner, host: &str) -> Result<Resolved, ResolveErr
             let ttl = answer.valid_until().saturating_duration_since(Instant::now()).min(MAX_TTL);
             Ok(Resolved { addresses, ttl })
         }
-        Err(NetError::Proto(_)) => Err(ResolveError::BadName(host.to_owned())),
         Err(error) if error.is_nx_domain() || error.is_no_records_found() => {
             Err(ResolveError::NoSuchName(host.to_owned()))
         }

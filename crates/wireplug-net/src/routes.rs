@@ -62,7 +62,7 @@ impl Routes {
         Ok(Self { handle })
     }
 
-    /// How a packet to this address with this mark (0 for none) would leave now, policy routing included.
+    /// How a UDP packet to this address with this mark (0 for none) would leave now, policy routing included.
     ///
     /// # Errors
     /// [`RouteError::Unreachable`] without a route.
@@ -123,7 +123,10 @@ impl Routes {
     }
 }
 
-/// The question of `ip route get TO mark FWMARK`.
+/// The protocol number of UDP (RFC 768), by which policy routing may tell WireGuard's packets.
+const PROTOCOL_UDP: u8 = 17;
+
+/// The question of `ip route get TO mark FWMARK ipproto udp`.
 fn question(to: IpAddr, fwmark: u32) -> RouteMessage {
     let mut message = RouteMessage::default();
     let (family, bits, address) = match to {
@@ -133,6 +136,7 @@ fn question(to: IpAddr, fwmark: u32) -> RouteMessage {
     message.header.address_family = family;
     message.header.destination_prefix_length = bits;
     message.attributes.push(RouteAttribute::Destination(address));
+    message.attributes.push(RouteAttribute::IpProto(PROTOCOL_UDP));
     if fwmark != 0 {
         message.attributes.push(RouteAttribute::Mark(fwmark));
     }

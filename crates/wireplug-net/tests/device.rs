@@ -101,9 +101,8 @@ fn a_device_is_read_as_wg_shows_it() {
     let state = read(&host, &wireguard.name);
     assert_eq!(state.public_key.to_string(), wireguard.show(&host, "public-key"));
     assert_eq!((state.listen_port, state.fwmark), (51820, 7));
-    let index = host.sh(&format!("cat /sys/class/net/{}/ifindex || true", wireguard.name));
     let link = host.sh(&format!("ip -o link show {}", wireguard.name));
-    assert!(link.starts_with(&format!("{}:", state.ifindex)), "{index} {link}");
+    assert!(link.starts_with(&format!("{}:", state.ifindex)), "{link}");
     let peer = |key| state.peers.iter().find(|peer| peer.public_key == key).unwrap();
     assert_eq!(state.peers.len(), 2);
     assert_eq!(peer(one).endpoint, Some(endpoint("192.0.2.1:9")));
@@ -171,6 +170,22 @@ fn a_new_keepalive_starts_a_handshake_at_the_endpoint_of_the_same_update() {
     assert_eq!(from, "10.9.0.1:51820".parse().unwrap());
     old.set_nonblocking(true).unwrap();
     assert!(old.recv_from(&mut buffer).is_err(), "nothing goes to the old endpoint");
+}
+
+#[test]
+fn a_nudge_into_the_tunnel_starts_a_handshake() {
+    let (here, there) = pair();
+    let wireguard = WireGuard::start(&here, "t");
+    let key = new_key(&here);
+    let peer = there.udp("10.9.0.2:1111");
+    here.sh(&format!(
+        "wg set {} peer {key} endpoint 10.9.0.2:1111 allowed-ips 10.77.1.0/24,fd77::/64",
+        wireguard.name
+    ));
+    let name = wireguard.name.clone();
+    here.run(move || wireplug_net::nudge(&name, "10.77.1.9".parse().unwrap()).unwrap());
+    let mut buffer = [0; 256];
+    assert_eq!((peer.recv_from(&mut buffer).unwrap().0, buffer[0]), (148, 1));
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //! wireguard-control's `apply` creates a missing interface and cannot say update-only.
 
 use std::io;
-use std::sync::Mutex;
 
 use futures_util::StreamExt as _;
 use genetlink::GenetlinkError;
@@ -12,26 +11,30 @@ use netlink_packet_wireguard::{
     WireguardAttribute, WireguardCmd, WireguardMessage, WireguardPeer, WireguardPeerAttribute,
     WireguardPeerFlags,
 };
+use tokio::sync::Semaphore;
 use wireguard_control::{InterfaceName, PeerInfo};
 use wireplug_core::{Endpoint, PrivateKey, PublicKey};
 
 use super::{DEADLINE, DeviceError, PeerState, PeerUpdate, RawState, failed, wipe};
 
-/// Keeps reads from piling up on the blocking pool behind one that hangs: held while one runs.
-static READING: Mutex<()> = Mutex::new(());
+/// One read at a time, so that reads do not pile up on the blocking pool behind one that hangs.
+static READING: Semaphore = Semaphore::const_new(1);
 
 /// Reads a device of the kernel.
 pub(super) async fn read(name: InterfaceName) -> Result<RawState, DeviceError> {
     let text = name.as_str_lossy().into_owned();
-    let timeout = || DeviceError::Timeout { action: "read", name: text.clone() };
-    let task = tokio::task::spawn_blocking(move || {
-        let _one = READING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        wireguard_control::Device::get(&name, wireguard_control::Backend::Kernel).map(convert)
-    });
-    match tokio::time::timeout(DEADLINE, task).await {
-        Ok(Ok(result)) => result.map_err(|error| not_wireguard(error, &text)),
-        Ok(Err(panicked)) => Err(failed(io::Error::other(panicked), "read", &text)),
-        Err(_) => Err(timeout()),
+    let reading = async {
+        // The permit goes with the blocking call, which goes on when nobody waits for it any more.
+        let permit = READING.acquire().await.map_err(io::Error::other)?;
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            wireguard_control::Device::get(&name, wireguard_control::Backend::Kernel).map(convert)
+        });
+        task.await.map_err(io::Error::other)?
+    };
+    match tokio::time::timeout(DEADLINE, reading).await {
+        Ok(result) => result.map_err(|error| not_wireguard(error, &text)),
+        Err(_) => Err(DeviceError::Timeout { action: "read", name: text }),
     }
 }
 

@@ -40,8 +40,7 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// The addresses that the hosts file has for a name.
-    pub(super) fn known(&self, host: &str) -> Vec<IpAddr> {
-        let Ok(mut name) = Name::from_str_relaxed(host) else { return Vec::new() };
+    pub(super) fn known(&self, mut name: Name) -> Vec<IpAddr> {
         name.set_fqdn(true);
         [RecordType::A, RecordType::AAAA]
             .into_iter()
