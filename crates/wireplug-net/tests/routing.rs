@@ -256,8 +256,9 @@ fn addresses_are_those_that_others_may_reach() {
 fn changes_are_told_by_kind() {
     let (here, _there) = pair();
     here.block_on(async || {
+        type Told = fn(&Change) -> bool;
         let mut changes = Changes::new().unwrap();
-        let kinds: [(&str, fn(&Change) -> bool); 4] = [
+        let kinds: [(&str, Told); 4] = [
             ("ip addr add 10.9.0.7/24 dev up0", |change| change.addresses),
             ("ip rule add fwmark 9 table 9", |change| change.rules),
             ("ip -6 route add fd77::/64 dev up0", |change| change.routes),
