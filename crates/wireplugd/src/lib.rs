@@ -1,7 +1,6 @@
 //! The daemon beside a WireGuard interface: config, rendezvous, strategies, control, and the event loop.
 
 pub mod agent;
-pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod control;

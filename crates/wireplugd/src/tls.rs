@@ -105,6 +105,8 @@ impl ServerCertVerifier for Pinned {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::PublicKeyData as _;
+
     use super::*;
 
     fn verify(
@@ -120,14 +122,14 @@ mod tests {
     #[test]
     fn the_pinned_key_is_taken_under_any_name_and_date() {
         let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
-        let pin = Pin::of_public_key(&made.signing_key.public_key_der());
+        let pin = Pin::of_public_key(&made.signing_key.subject_public_key_info());
         assert!(verify(pin, made.cert.der()).is_ok());
     }
 
     #[test]
     fn another_key_is_refused_with_both_pins_and_the_way_out() {
         let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
-        let shown = Pin::of_public_key(&made.signing_key.public_key_der());
+        let shown = Pin::of_public_key(&made.signing_key.subject_public_key_info());
         let expected = Pin::of_public_key(b"another");
         let error = verify(expected, made.cert.der()).unwrap_err().to_string();
         for part in [&shown.to_string(), &expected.to_string(), "wireplug-serverd pin"] {

@@ -193,18 +193,18 @@ impl Connector {
     /// (RFC 8305, without its finer points).
     async fn dial(&self, addresses: &[IpAddr]) -> Result<TcpStream, ConnectError> {
         let mut left = interleaved(addresses).into_iter();
-        let mut tries = FuturesUnordered::new();
+        let mut attempts = FuturesUnordered::new();
         let (mut tried, mut why) = (0, "it has no address".to_owned());
         loop {
             if let Some(ip) = left.next() {
                 tried += 1;
                 let to = SocketAddr::new(ip, self.server.url.port());
-                tries.push(wireplug_net::connect(to, self.fwmark, TCP_WITHIN));
-            } else if tries.is_empty() {
+                attempts.push(wireplug_net::connect(to, self.fwmark, TCP_WITHIN));
+            } else if attempts.is_empty() {
                 return Err(ConnectError::Tcp { url: self.server.url.clone(), tried, why });
             }
             let patience = if left.len() > 0 { STAGGER } else { 2 * TCP_WITHIN };
-            match timeout(patience, tries.next()).await {
+            match timeout(patience, attempts.next()).await {
                 Ok(Some(Ok(tcp))) => return Ok(tcp),
                 Ok(Some(Err(error))) => {
                     debug!(server = %self.server.url, %error, "an address did not answer");
