@@ -1,0 +1,180 @@
+//! The rendezvous server: mailboxes, STUN on two addresses, verification probes.
+//!
+//! A state machine: what reaches it goes in, what it sends comes out. Its [`Temper`] says how it lies.
+
+mod temper;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use rand::SeedableRng as _;
+use wireplug_core::{Endpoint, Offer, PublicKey};
+
+pub use self::temper::Temper;
+use crate::Chance;
+use crate::net::{Datagram, HostId};
+use crate::payload::Payload;
+
+/// The UDP port of the server's STUN (RFC 8489 section 14.1 names 3478).
+pub const STUN_PORT: u16 = 3478;
+
+/// An offer as the server sees it: it cannot look inside, nor change it, nor pass one pair's off as another's;
+/// who receives it knows by the seal whose it is and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Who wrote it.
+    pub from: PublicKey,
+    /// For whom.
+    pub to: PublicKey,
+    /// What it says.
+    pub offer: Offer,
+}
+
+/// What a daemon says to the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToServer {
+    /// Leave this for its receiver; it replaces the one before.
+    Publish(Sealed),
+    /// Send a probe with this nonce there.
+    Verify {
+        /// Where to.
+        endpoint: Endpoint,
+        /// What the probe carries.
+        nonce: u64,
+    },
+}
+
+/// What the server says to a daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromServer {
+    /// Somebody left this.
+    Offer(Sealed),
+    /// The probe with this nonce was sent.
+    Probed(u64),
+    /// The probe with this nonce was not sent: the address is another's.
+    Refused(u64),
+}
+
+/// The server's two addresses in one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// Where to ask first.
+    pub primary: SocketAddr,
+    /// Where to ask for the comparison, and where probes come from.
+    pub secondary: SocketAddr,
+}
+
+/// What the server sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Over a daemon's connection.
+    Tell(HostId, FromServer),
+    /// Over UDP.
+    Send {
+        /// From which of its addresses.
+        from: SocketAddr,
+        /// Where to.
+        to: SocketAddr,
+        /// What.
+        payload: Payload,
+    },
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct Server {
+    addresses: Vec<Addresses>,
+    temper: Temper,
+    chance: Chance,
+    connected: BTreeMap<PublicKey, HostId>,
+    /// The latest of each direction.
+    offers: BTreeMap<(PublicKey, PublicKey), Sealed>,
+    /// All that ever were: what a hostile server keeps.
+    history: Vec<Sealed>,
+    /// What a server that reorders holds back.
+    held: Option<Sealed>,
+    /// Which address a connection has proven, by family (IPv4 is `true`).
+    owned: BTreeMap<(HostId, bool), IpAddr>,
+}
+
+impl Server {
+    /// A server with these addresses, one entry for each family.
+    pub fn new(addresses: Vec<Addresses>, temper: Temper, seed: u64) -> Self {
+        Self {
+            addresses,
+            temper,
+            chance: Chance::seed_from_u64(seed),
+            connected: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            history: Vec::new(),
+            held: None,
+            owned: BTreeMap::new(),
+        }
+    }
+
+    /// Where its STUN is, by family.
+    pub fn addresses(&self) -> &[Addresses] {
+        &self.addresses
+    }
+
+    /// A daemon's connection is made: it is told what waits for it.
+    pub fn connect(&mut self, key: PublicKey, host: HostId) -> Vec<Output> {
+        self.connected.insert(key, host);
+        let waiting: Vec<_> =
+            self.offers.iter().filter(|((_, to), _)| *to == key).map(|(_, offer)| offer.clone()).collect();
+        waiting.into_iter().flat_map(|offer| self.deliver(offer)).collect()
+    }
+
+    /// Everything is forgotten and every connection gone.
+    pub fn crash(&mut self) {
+        self.connected.clear();
+        self.offers.clear();
+        self.owned.clear();
+        self.held = None;
+    }
+
+    /// Takes a message of a daemon.
+    pub fn on_message(&mut self, host: HostId, message: ToServer) -> Vec<Output> {
+        match message {
+            ToServer::Publish(sealed) => {
+                self.offers.insert((sealed.from, sealed.to), sealed.clone());
+                self.history.push(sealed.clone());
+                self.deliver(sealed)
+            }
+            ToServer::Verify { endpoint, nonce } => self.verify(host, endpoint, nonce),
+        }
+    }
+
+    /// Takes a datagram.
+    pub fn on_datagram(&mut self, datagram: &Datagram<Payload>) -> Vec<Output> {
+        let Payload::Binding { id, token } = datagram.payload else { return Vec::new() };
+        if let Some(host) = token {
+            self.owned.insert((host, datagram.source.is_ipv4()), datagram.source.ip());
+        }
+        let mapped = self.temper.mapped(datagram.source);
+        vec![Output::Send {
+            from: datagram.destination,
+            to: datagram.source,
+            payload: Payload::Bound { id, mapped },
+        }]
+    }
+
+    fn verify(&mut self, host: HostId, endpoint: Endpoint, nonce: u64) -> Vec<Output> {
+        let is_v4 = endpoint.ip().is_ipv4();
+        let Some(addresses) = self.addresses.iter().find(|a| a.primary.is_ipv4() == is_v4) else {
+            return vec![Output::Tell(host, FromServer::Refused(nonce))];
+        };
+        let owned = self.owned.get(&(host, is_v4)).is_some_and(|ip| *ip == endpoint.ip());
+        self.temper.verify(host, owned, *addresses, endpoint, nonce)
+    }
+
+    fn deliver(&mut self, sealed: Sealed) -> Vec<Output> {
+        let pushed = self.temper.push(&mut self.chance, &self.history, &mut self.held, sealed);
+        pushed
+            .into_iter()
+            .filter_map(|(to, sealed)| {
+                Some(Output::Tell(*self.connected.get(&to)?, FromServer::Offer(sealed)))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,32 @@
+//! What happened in a run, for people: kept only when asked for, printed only when a test fails.
+
+use std::fmt::Write as _;
+
+use crate::Time;
+
+/// The lines of one run.
+#[derive(Debug, Default)]
+pub struct Trace {
+    wanted: bool,
+    text: String,
+}
+
+impl Trace {
+    /// A trace that keeps its lines, or drops them.
+    pub fn new(wanted: bool) -> Self {
+        Self { wanted, text: String::new() }
+    }
+
+    /// Adds a line, which is only made if it is kept.
+    pub fn line(&mut self, now: Time, words: impl FnOnce() -> String) {
+        if self.wanted {
+            // Writing to a String cannot fail.
+            let _ = writeln!(self.text, "{:10.4} {}", now.as_secs_f64(), words());
+        }
+    }
+
+    /// All lines.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}

@@ -1,0 +1,413 @@
+//! Hosts with WireGuard and a daemon, a server and the network between them, run event by event.
+
+mod host;
+mod post;
+mod record;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Instant;
+
+use rand::{RngExt as _, SeedableRng as _};
+use wireplug_core::PublicKey;
+use wireplug_core::scheduler::PeerStatus;
+
+pub use self::host::Host;
+use self::post::{Post, To};
+pub use self::record::{Applied, Moved, Record};
+use crate::daemon::{Daemon, Effect};
+use crate::firewall::Firewall;
+use crate::link::Link;
+use crate::net::{Attachment, Net, RealmId};
+use crate::payload::Payload;
+use crate::scenario::Scenario;
+use crate::server::{Addresses, Output, STUN_PORT, Server};
+use crate::site::{self, Site};
+use crate::trace::Trace;
+use crate::wireguard::Body;
+use crate::{Chance, Time, earlier, secs};
+
+/// Where stale endpoints lead: nobody is there.
+pub const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(5, 9, 9, 9)), 51820);
+
+/// More steps than this at one moment are an endless loop.
+const STEPS_AT_ONCE: u32 = 100_000;
+
+/// Everything there is.
+#[derive(Debug)]
+pub struct World {
+    now: Time,
+    net: Net<Payload>,
+    server: Server,
+    server_host: crate::net::HostId,
+    server_runs: bool,
+    hosts: [Host; 2],
+    post: Post,
+    trace: Trace,
+    record: Record,
+    chance: Chance,
+}
+
+impl World {
+    /// A world at its first moment. Its trace is kept only if it is wanted.
+    pub fn new(scenario: &Scenario, traced: bool) -> Self {
+        let mut chance = Chance::seed_from_u64(scenario.seed.wrapping_add(0x0031_d0e5));
+        let mut net = Net::new(chance.random());
+        let servers = server_addresses();
+        let server_host = net.add_host();
+        net.attach(
+            server_host,
+            Attachment {
+                realm: RealmId::Internet,
+                addresses: servers.iter().flat_map(|a| [a.primary.ip(), a.secondary.ip()]).collect(),
+                firewall: Firewall::default(),
+                link: Link::default(),
+            },
+        );
+        let server = Server::new(servers, scenario.temper, chance.random());
+        let [first, second] = &scenario.sites;
+        let places = site::build(&mut net, [first, second], scenario.shared, chance.random());
+        let epoch = Instant::now();
+        let mut index = 0;
+        let hosts = places.map(|(attachment, _)| {
+            let lower = (index == 0) == scenario.first_is_lower;
+            let keys = if lower { [1, 2] } else { [2, 1] };
+            let host = Host::new(
+                net.add_host(),
+                keys.map(|byte| PublicKey::from_bytes([byte; 32])),
+                &scenario.hosts[index],
+                attachment.link,
+                chance.random(),
+                epoch,
+            );
+            net.attach(host.id, attachment);
+            index += 1;
+            host
+        });
+        Self {
+            now: Time::ZERO,
+            net,
+            server,
+            server_host,
+            server_runs: true,
+            hosts,
+            post: Post::default(),
+            trace: Trace::new(traced),
+            record: Record::default(),
+            chance,
+        }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// What happened, if it was wanted.
+    pub fn trace(&self) -> &str {
+        self.trace.text()
+    }
+
+    /// What was applied and moved.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// One host.
+    pub fn host(&self, index: usize) -> &Host {
+        &self.hosts[index]
+    }
+
+    /// What a host's daemon says of the other.
+    pub fn status(&self, index: usize) -> Option<PeerStatus> {
+        self.hosts[index].daemon.as_ref()?.status().into_iter().next()
+    }
+
+    /// Runs until this time.
+    pub fn run_until(&mut self, end: Time) {
+        self.run(end, |_| false);
+    }
+
+    /// Runs until something is so, at most until this time; says whether it is.
+    pub fn run(&mut self, end: Time, done: impl Fn(&Self) -> bool) -> bool {
+        let mut steps = 0;
+        self.pump();
+        loop {
+            if done(self) {
+                return true;
+            }
+            let Some(next) = self.next_event().filter(|at| *at <= end) else {
+                self.now = self.now.max(end);
+                return done(self);
+            };
+            steps = if next > self.now { 0 } else { steps + 1 };
+            assert!(steps < STEPS_AT_ONCE, "endless at {:?}\n{}", self.now, self.trace.text());
+            self.now = next.max(self.now);
+            self.step();
+            self.pump();
+        }
+    }
+
+    /// A host moves to another place: its addresses and routers are others, its tunnel and daemon stay.
+    pub fn move_host(&mut self, index: usize, site: &Site) {
+        let number = 10 + u8::try_from(index).unwrap_or(0) + self.record.next_move();
+        let (attachment, _) = site::build_one(&mut self.net, number, site, &[], self.chance.random());
+        let addresses = attachment.addresses.clone();
+        self.hosts[index].line = attachment.link;
+        self.net.attach(self.hosts[index].id, attachment);
+        self.record.network_changed();
+        self.trace.line(self.now, || format!("host {index} moves to {site}: {addresses:?}"));
+        if let Some(daemon) = &mut self.hosts[index].daemon {
+            daemon.network_changed(self.now, addresses);
+        }
+        self.disconnect(index);
+        self.pump();
+    }
+
+    /// The daemon dies without a word; the device and its keepalive stay.
+    pub fn kill_daemon(&mut self, index: usize) {
+        self.hosts[index].daemon = None;
+        self.hosts[index].connect_at = None;
+        self.trace.line(self.now, || format!("daemon {index} is killed"));
+    }
+
+    /// A daemon starts (again), at this time.
+    pub fn start_daemon(&mut self, index: usize, at: Time) {
+        self.hosts[index].daemon_at = Some(at);
+    }
+
+    /// The server goes away and forgets everything.
+    pub fn stop_server(&mut self) {
+        self.server_runs = false;
+        self.server.crash();
+        self.post.clear();
+        self.trace.line(self.now, || "the server stops".to_owned());
+        for index in 0..self.hosts.len() {
+            self.disconnect(index);
+        }
+        self.pump();
+    }
+
+    /// The server is back; daemons find that out within a few seconds.
+    pub fn start_server(&mut self) {
+        self.server_runs = true;
+        for host in &mut self.hosts {
+            let wait = secs(self.chance.random_range(1..4));
+            host.connect_at = host.daemon.is_some().then_some(self.now + wait);
+        }
+    }
+
+    /// Changes a device by hand, as its owner does.
+    pub fn set_by_hand(&mut self, index: usize, endpoint: Option<SocketAddr>, keepalive: Option<u16>) {
+        let host = &mut self.hosts[index];
+        host.device.set(self.now, host.other, endpoint, keepalive);
+        self.pump();
+    }
+
+    /// One ping by hand; its number is among [`Host::pongs`] when it is answered.
+    pub fn ping(&mut self, index: usize) -> u64 {
+        let number = self.hosts[index].ping(self.now);
+        self.pump();
+        number
+    }
+
+    /// Forgets all translations and permissions of all routers and reboots them.
+    pub fn reboot_router(&mut self, id: crate::net::RouterId) {
+        if let Some(nat) = &mut self.net.router_mut(id).nat {
+            nat.reboot();
+        }
+    }
+
+    fn next_event(&self) -> Option<Time> {
+        let shared = earlier(self.net.next_event(), self.post.next_event());
+        self.hosts.iter().map(Host::next_event).fold(shared, earlier)
+    }
+
+    /// Does one thing that is due.
+    fn step(&mut self) {
+        let now = self.now;
+        if self.net.next_event().is_some_and(|at| at <= now) {
+            if let Some((id, datagram)) = self.net.step(now) {
+                if id == self.server_host {
+                    if self.server_runs {
+                        let outputs = self.server.on_datagram(&datagram);
+                        self.serve(outputs);
+                    }
+                } else if let Some(index) = self.hosts.iter().position(|h| h.id == id) {
+                    self.arrive(index, datagram.source, datagram.destination, datagram.payload);
+                }
+            }
+            return;
+        }
+        if let Some(to) = self.post.take_due(now) {
+            self.deliver(to);
+            return;
+        }
+        for index in 0..self.hosts.len() {
+            self.hosts[index].step(now, self.net.addresses(self.hosts[index].id), self.server.addresses());
+            self.connect_if_due(index);
+        }
+    }
+
+    fn connect_if_due(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        if host.connect_at.is_none_or(|at| at > self.now) {
+            return;
+        }
+        host.connect_at = None;
+        if !self.server_runs {
+            return;
+        }
+        host.connected = true;
+        let (key, id) = (host.own, host.id);
+        if let Some(daemon) = &mut host.daemon {
+            daemon.server_up(self.now);
+        }
+        let outputs = self.server.connect(key, id);
+        self.serve(outputs);
+    }
+
+    fn disconnect(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        let was = std::mem::take(&mut host.connected);
+        if let Some(daemon) = host.daemon.as_mut().filter(|_| was) {
+            daemon.server_down(self.now);
+        }
+        // Reconnecting takes the handshakes of TCP, TLS and WebSocket.
+        if self.server_runs && host.daemon.is_some() {
+            host.connect_at = Some(self.now + host.line.latency * 8);
+        }
+    }
+
+    fn arrive(&mut self, index: usize, source: SocketAddr, destination: SocketAddr, payload: Payload) {
+        let now = self.now;
+        let host = &mut self.hosts[index];
+        if destination.port() != host.device.port() {
+            return;
+        }
+        self.trace.line(now, || format!("host {index} <- {source}: {}", record::words(&payload)));
+        if let Payload::WireGuard(message) = payload {
+            host.take_wireguard(now, source, &message);
+        } else if let Some(daemon) = &mut host.daemon {
+            if let Payload::Answer { .. } = payload {
+                self.record.answered(now, index, source);
+            }
+            daemon.on_datagram(now, source, payload);
+        }
+    }
+
+    fn deliver(&mut self, to: To) {
+        match to {
+            To::Server(index, message) => {
+                if self.server_runs && self.hosts[index].connected {
+                    let outputs = self.server.on_message(self.hosts[index].id, message);
+                    self.serve(outputs);
+                }
+            }
+            To::Daemon(index, message) => {
+                let now = self.now;
+                self.trace.line(now, || format!("host {index} <= server: {message:?}"));
+                let host = &mut self.hosts[index];
+                if let Some(daemon) = host.daemon.as_mut().filter(|_| host.connected) {
+                    daemon.on_server(now, message);
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Tell(id, message) => {
+                    if let Some(index) = self.hosts.iter().position(|h| h.id == id) {
+                        let line = self.hosts[index].line;
+                        self.post.send(self.now, line, &mut self.chance, To::Daemon(index, message));
+                    }
+                }
+                Output::Send { from, to, payload } => {
+                    // The server is attached for good, so sending cannot fail.
+                    let _ = self.net.send_from(self.now, self.server_host, from, to, payload);
+                }
+            }
+        }
+    }
+
+    /// Lets everything that devices and daemons want done be done.
+    fn pump(&mut self) {
+        for index in 0..self.hosts.len() {
+            loop {
+                let sent = self.send_wireguard(index);
+                let effects = self.hosts[index].daemon.as_mut().map(Daemon::take_effects).unwrap_or_default();
+                if !sent && effects.is_empty() {
+                    break;
+                }
+                for effect in effects {
+                    self.effect(index, effect);
+                    self.send_wireguard(index);
+                }
+            }
+            let host = &mut self.hosts[index];
+            let endpoint = host.device.peer(host.other).and_then(|p| p.endpoint);
+            if self.record.endpoint(self.now, index, endpoint) {
+                self.trace.line(self.now, || format!("host {index}: endpoint is {endpoint:?}"));
+            }
+            let state = host.daemon.as_ref().and_then(|d| d.status().into_iter().next()).map(|s| s.state);
+            if host.state != state {
+                host.state = state;
+                self.trace.line(self.now, || format!("host {index}: state is {state:?}"));
+            }
+        }
+    }
+
+    fn send_wireguard(&mut self, index: usize) -> bool {
+        let host = &mut self.hosts[index];
+        let messages = host.device.take_out();
+        let any = !messages.is_empty();
+        for (to, message) in messages {
+            let payload = Payload::WireGuard(message);
+            self.trace.line(self.now, || format!("host {index} -> {to}: {}", record::words(&payload)));
+            // No route is WireGuard's silence.
+            let _ = self.net.send(self.now, host.id, host.device.port(), to, payload);
+        }
+        any
+    }
+
+    fn effect(&mut self, index: usize, effect: Effect) {
+        let now = self.now;
+        let host = &mut self.hosts[index];
+        match effect {
+            Effect::Send { to, payload } => {
+                self.trace.line(now, || format!("host {index} -> {to}: {}", record::words(&payload)));
+                let sent = self.net.send(now, host.id, host.device.port(), to, payload.clone());
+                if let (Err(_), Some(daemon)) = (sent, &mut host.daemon) {
+                    daemon.on_unsendable(now, to, &payload);
+                }
+            }
+            Effect::Tell(message) => {
+                self.trace.line(now, || format!("host {index} => server: {message:?}"));
+                if host.connected {
+                    self.post.send(now, host.line, &mut self.chance, To::Server(index, message));
+                }
+            }
+            Effect::Set { peer, endpoint, keepalive } => {
+                self.trace.line(now, || format!("host {index}: set {endpoint:?}, keepalive {keepalive:?}"));
+                if let Some(endpoint) = endpoint {
+                    self.record.applied(now, index, endpoint.addr(), host.device.peer(peer));
+                }
+                host.device.set(now, peer, endpoint.map(|e| e.addr()), keepalive);
+            }
+            Effect::Packet(peer) => {
+                host.device.send(now, peer, Body::Stream(0));
+            }
+        }
+    }
+}
+
+/// The server's two addresses in each family.
+pub fn server_addresses() -> Vec<Addresses> {
+    let v4 = |last| SocketAddr::new(IpAddr::V4(Ipv4Addr::new(9, 9, 9, last)), STUN_PORT);
+    let v6 = |last| SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2a09, 9, 0, 0, 0, 0, 0, last)), STUN_PORT);
+    vec![
+        Addresses { primary: v4(1), secondary: v4(2) },
+        Addresses { primary: v6(1), secondary: v6(2) },
+    ]
+}
