@@ -24,16 +24,19 @@ mod servers;
 mod session;
 mod verify;
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use wireplug_net::{Device, DeviceError, DeviceState, InterfaceLock};
+use wireplug_net::{
+    AddressesError, ChangesError, Device, DeviceError, DeviceState, InterfaceLock, LockError, RouteError,
+};
 
 use crate::config::InterfaceConfig;
-use crate::control::{ControlServer, Request};
+use crate::control::{ControlError, ControlServer};
+use crate::files;
 use crate::interface::InterfaceName;
 use crate::rendezvous::Pool;
 use session::End;
@@ -42,39 +45,81 @@ use session::End;
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What one interface is looked after with.
+#[derive(Clone)]
 pub struct AgentConfig {
-    /// The interface, which must exist at the start.
-    pub name: InterfaceName,
+    /// The interface.
+    pub interface: InterfaceName,
     /// Strategies and peers.
-    pub interface: InterfaceConfig,
+    pub config: InterfaceConfig,
     /// The rendezvous servers.
-    pub pool: Pool,
-    /// Where the control socket, the record and the lock are kept: [`crate::files::run_directory`].
-    pub run_directory: PathBuf,
+    pub servers: Pool,
+    /// Ends it.
+    pub stop: CancellationToken,
 }
 
-/// Looks after one interface until `stop`. An interface that goes away later is waited for.
+/// Why an interface cannot be looked after.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// Another daemon has it, or the lock cannot be had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Nobody could ask for status.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// Addresses cannot be read.
+    #[error(transparent)]
+    Addresses(#[from] AddressesError),
+    /// Routes cannot be looked up.
+    #[error(transparent)]
+    Routes(#[from] RouteError),
+    /// Network changes cannot be followed.
+    #[error(transparent)]
+    Changes(#[from] ChangesError),
+    /// The namespace of the network cannot be told.
+    #[error("cannot tell the network namespace: {0}; is /proc mounted?")]
+    Namespace(io::Error),
+}
+
+impl AgentError {
+    /// Whether trying again later is of no use.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Device(error) => {
+                matches!(error, DeviceError::BadName(_) | DeviceError::NotPermitted { .. })
+            }
+            Self::Lock(_) | Self::Control(_) | Self::Namespace(_) => true,
+            Self::Addresses(_) | Self::Routes(_) | Self::Changes(_) => false,
+        }
+    }
+}
+
+/// Looks after one interface until it is told to stop. The interface must exist at the start; one that goes
+/// away later is waited for.
 ///
 /// # Errors
 /// What makes it useless to begin: no such interface, no permission, another daemon on it.
-pub async fn run(config: AgentConfig, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut first = Some(find(&config.name).await?);
-    let _lock = InterfaceLock::acquire(&config.run_directory, config.name.as_str())?;
-    let (requests, mut received) = mpsc::channel::<Request>(8);
-    let _control = ControlServer::open(&config.run_directory, &config.name, requests)?;
+pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
+    let mut first = Some(find(&config.interface).await?);
+    let run_directory = files::run_directory().map_err(AgentError::Namespace)?;
+    let _lock = InterfaceLock::acquire(&run_directory, config.interface.as_str())?;
+    let (_control, mut requests) = ControlServer::open(&run_directory, &config.interface)?;
     loop {
         let found = match first.take() {
             Some(found) => Some(found),
             None => tokio::select! {
-                () = stop.cancelled() => None,
-                found = wait_for(&config.name) => Some(found),
+                () = config.stop.cancelled() => None,
+                found = wait_for(&config.interface) => Some(found),
             },
         };
         let Some((device, state)) = found else { return Ok(()) };
-        info!(interface = %config.name, backend = %device.backend(), peers = state.peers.len(), "looking after");
-        match session::run(&config, device, state, &mut received, &stop).await? {
+        let (interface, backend, peers) = (&config.interface, device.backend(), state.peers.len());
+        info!(%interface, %backend, peers, "looking after");
+        match session::run(&config, &run_directory, device, state, &mut requests).await? {
             End::Stopped => return Ok(()),
-            End::Gone(why) => warn!(interface = %config.name, why, "waiting for the interface"),
+            End::Gone(why) => warn!(%interface, why, "waiting for the interface"),
         }
     }
 }

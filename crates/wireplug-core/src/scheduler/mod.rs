@@ -39,7 +39,7 @@ pub use io::{
 pub use ranking::Ranking;
 pub use status::{PeerStatus, Reason, State};
 
-use crate::{Candidate, Mapping, PublicKey};
+use crate::{Candidate, Endpoint, Mapping, PublicKey, TransactionId};
 use local::Local;
 use peer::{Effort, Peer, Role, Server, World};
 use tunnel::Tunnel;
@@ -210,6 +210,13 @@ impl Scheduler {
     /// How it stands with every peer, by public key.
     pub fn status(&self) -> Vec<PeerStatus> {
         self.peers.values().map(|slot| slot.peer.status(&self.local)).collect()
+    }
+
+    /// Whose check an answer with this transaction from this address would answer. Whether it does, the pair's
+    /// integrity tells; then it is an [`Input::CheckAnswered`].
+    pub fn asked(&self, transaction: &TransactionId, from: Endpoint) -> Option<PublicKey> {
+        let mut peers = self.peers.iter();
+        peers.find(|(_, slot)| slot.peer.paths.awaits(from, transaction)).map(|(key, _)| *key)
     }
 
     /// The generation that strategies are to find candidates for.

@@ -209,6 +209,12 @@ impl Paths {
         self.all.values().filter_map(|path| path.next).min()
     }
 
+    /// Whether a check with this transaction was sent there and has no answer yet.
+    pub(super) fn awaits(&self, endpoint: Endpoint, transaction: &TransactionId) -> bool {
+        let path = self.all.get(&endpoint);
+        path.is_some_and(|path| path.pending.iter().any(|(id, _)| id == transaction))
+    }
+
     /// An answer came: the path is proven if we asked that over it. Says whether it answers anything.
     pub(super) fn answered(&mut self, now: Instant, from: Endpoint, transaction: TransactionId) -> bool {
         let Some(path) = self.all.get_mut(&from) else { return false };

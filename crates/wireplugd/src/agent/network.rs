@@ -7,16 +7,16 @@ use std::time::Duration;
 use tracing::debug;
 use wireplug_net::{Addresses, Changes, HostAddress, Route, Routes};
 
+use super::AgentError;
+
 /// How long after the kernel's notice the network is looked at: a link that comes up changes several things
 /// one after another. Longer would be felt as an outage when roaming.
 pub(super) const DEBOUNCE: Duration = Duration::from_millis(150);
 
 /// What stands for the rest of the internet in route look-ups: addresses of documentation (RFC 5737,
 /// RFC 3849), which go where the default route goes. Nothing is sent to them.
-const ELSEWHERE: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
-];
+const ELSEWHERE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
 /// A look at the network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,7 +38,7 @@ impl Network {
     ///
     /// # Errors
     /// Where netlink cannot be used at all.
-    pub(super) fn open() -> anyhow::Result<Self> {
+    pub(super) fn open() -> Result<Self, AgentError> {
         Ok(Self { addresses: Addresses::new()?, routes: Routes::new()?, changes: Some(Changes::new()?) })
     }
 
@@ -65,9 +65,11 @@ impl Network {
         let mut ways = Vec::new();
         for to in ELSEWHERE {
             let route = self.routes.lookup(to, fwmark).await.ok();
-            ways.push(route.filter(|route| !route.tunnel).map(|Route { source, ifindex, gateway, .. }| {
-                (source, ifindex, gateway)
-            }));
+            ways.push(
+                route
+                    .filter(|route| !route.tunnel)
+                    .map(|Route { source, ifindex, gateway, .. }| (source, ifindex, gateway)),
+            );
         }
         Place { addresses, ways }
     }

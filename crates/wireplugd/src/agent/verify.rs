@@ -128,7 +128,9 @@ impl Verifications {
     pub(super) fn not_owned(&mut self, server: usize, family: Family) {
         self.owned.remove(&(server, family));
         self.end(Verdict::Unknown, |one| {
-            one.server == server && one.endpoint.family() == family && matches!(one.stage, Stage::Owning { .. })
+            one.server == server
+                && one.endpoint.family() == family
+                && matches!(one.stage, Stage::Owning { .. })
         });
     }
 
