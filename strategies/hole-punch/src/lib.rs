@@ -18,11 +18,11 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Deserializer};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use wireplug_core::Tier;
 use wireplug_strategy::inventory;
 use wireplug_strategy::options::{self, OptionDoc};
-use wireplug_strategy::{BoxFuture, ConfigError, Context, Failure, Registration, Strategy};
+use wireplug_strategy::{BoxFuture, ConfigError, Context, Failure, PortError, Registration, Strategy};
 
 use survey::{Answer, Question, Survey};
 
@@ -31,6 +31,10 @@ use survey::{Answer, Question, Survey};
 const REFRESH: Duration = Duration::from_secs(20);
 /// What may be chosen instead: from what the worst NATs need to what the best ones promise.
 const REFRESH_BOUNDS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
+
+/// How long an answer is waited for. The daemon may hold back a question to a second address until probes of
+/// the first are done, but no longer than a mapping can wait for its refresh.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const OPTIONS: &[OptionDoc] = &[OptionDoc {
     key: "refresh",
@@ -109,6 +113,8 @@ async fn run(mut survey: Survey, mut context: Context) -> Result<(), Failure> {
 }
 
 async fn ask(context: Context, question: Question) -> Answer {
-    let outcome = context.binding(question.to).await;
+    let Question { to: server, .. } = question;
+    let outcome = timeout(PATIENCE, context.binding(server)).await;
+    let outcome = outcome.unwrap_or(Err(PortError::Timeout { server, after: PATIENCE }));
     Answer { question, outcome }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Answer {
 struct Line {
     server: StunServer,
     step: Step,
+    /// When the primary address last answered: the mapping's age counts from there.
+    heard: Option<Instant>,
     /// In a row, of the primary address.
     failures: u32,
 }
@@ -110,6 +112,7 @@ impl Survey {
             let line = self.lines.entry(server.primary).or_insert_with(|| Line {
                 server: server.clone(),
                 step: Step::Sleeps,
+                heard: None,
                 failures: 0,
             });
             match line.step {
@@ -183,7 +186,12 @@ impl Survey {
             }
         }
         self.failing.remove(&by);
+        let is_listed = |at: &SocketAddr| {
+            self.lines.values().any(|line| line.server.primary == *at || line.server.secondary == Some(*at))
+        };
         let views = self.views.entry(family).or_default();
+        // What a server that went away saw cannot be asked again, so it yields.
+        views.retain(|at, seen| *seen == mapped || is_listed(at));
         views.insert(by, mapped);
         let secondary = self.lines.get(&primary).and_then(|line| line.server.secondary);
         let compare_with = secondary.filter(|secondary| !views.contains_key(secondary));
@@ -195,11 +203,13 @@ impl Survey {
             let words = format!("{primary} has one address only: the kind of our NAT cannot be told by it");
             self.note(words, context);
         }
-        let rest = Step::Rests(now + self.pause(family));
-        if let Some(line) = self.lines.get_mut(&primary) {
+        let pause = self.pause(family);
+        let Some(line) = self.lines.get_mut(&primary) else { return };
+        if by == primary {
+            line.heard = Some(now);
             line.failures = 0;
-            line.step = compare_with.map_or(rest, Step::Due);
         }
+        line.step = compare_with.map_or(line.rest(now, pause), Step::Due);
     }
 
     fn failed(&mut self, primary: SocketAddr, to: SocketAddr, why: String, now: Instant, context: &Context) {
@@ -211,7 +221,7 @@ impl Survey {
             line.step = Step::Rests(now + pause);
         } else {
             // The candidate stands without it; the comparison is tried again with the next refresh.
-            line.step = Step::Rests(now + pause);
+            line.step = line.rest(now, pause);
         }
         if self.failing.insert(to) {
             self.note(why, context);
@@ -272,6 +282,13 @@ impl Survey {
         if self.noted.insert(words.clone()) {
             context.note(self.situation.generation, words);
         }
+    }
+}
+
+impl Line {
+    /// Until its mapping needs to be refreshed, if that is so long after the primary address last answered.
+    fn rest(&self, now: Instant, pause: Duration) -> Step {
+        Step::Rests(self.heard.unwrap_or(now) + pause)
     }
 }
 

@@ -258,6 +258,19 @@ async fn a_silent_second_address_leaves_the_candidate() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_question_that_never_ends_does_not_let_the_mapping_expire() {
+    let mut at = place(&[server(FIRST, Some(SECOND_ADDRESS))], fixed("5.6.7.8:40001"));
+    at.stun.insert(addr(SECOND_ADDRESS), Answers::Hangs);
+    let run = start(at);
+    run.after(10 * MINUTE).await;
+    let question = Question::Binding(addr(FIRST));
+    let times: Vec<_> = run.host.asked().into_iter().filter(|asked| asked.question == question).collect();
+    let longest = times.windows(2).map(|two| two[1].at - two[0].at).max();
+    assert!(longest < Some(21 * SECOND), "{longest:?}");
+    assert_eq!(found(&run), ["5.6.7.8:40001"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_candidate_outlives_its_server() {
     let run = start(place(&[server(FIRST, Some(SECOND_ADDRESS))], fixed("5.6.7.8:40001")));
     run.after(MINUTE).await;
@@ -265,6 +278,15 @@ async fn a_candidate_outlives_its_server() {
     run.after(MINUTE).await;
     assert_eq!(found(&run), ["5.6.7.8:40001"]);
     assert_eq!(mappings(&run), [Mapping::Fixed]);
+
+    // Until another one knows better.
+    run.change(|place| {
+        place.situation.servers.push(server(OTHER, None));
+        place.nat = fixed("5.6.7.8:40002");
+    });
+    run.after(SECOND).await;
+    assert_eq!(found(&run), ["5.6.7.8:40002"]);
+    assert_eq!(mappings(&run), [Mapping::Fixed, Mapping::Unknown]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -216,13 +216,14 @@ impl Inner {
         let rtt = match self.place.stun.get(&server) {
             None => Some(self.place.latency),
             Some(Answers::After(rtt)) => Some(*rtt),
-            Some(Answers::Never) => None,
+            Some(Answers::Never | Answers::Hangs) => None,
         };
         let (outcome, after) = match (mapped, rtt) {
             (Some(mapped), Some(rtt)) if rtt < TIME_LIMIT => (Ok(Binding { mapped, rtt }), rtt),
             _ => (Err(PortError::Timeout { server, after: TIME_LIMIT }), TIME_LIMIT),
         };
-        (outcome, (!self.place.hangs).then_some(after))
+        let hangs = self.place.hangs || self.place.stun.get(&server) == Some(&Answers::Hangs);
+        (outcome, (!hangs).then_some(after))
     }
 
     /// The same for a name.

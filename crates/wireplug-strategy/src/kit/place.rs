@@ -47,6 +47,8 @@ pub enum Answers {
     After(Duration),
     /// Not at all: the request times out.
     Never,
+    /// Not at all, and the request never ends.
+    Hangs,
 }
 
 impl Place {
