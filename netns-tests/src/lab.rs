@@ -50,6 +50,8 @@ struct State {
     routers: Vec<Namespace>,
     devices: Vec<(Namespace, String)>,
     delay: Option<DelayLine>,
+    /// Directories that `ip netns exec` lays over /etc.
+    overlays: Vec<PathBuf>,
     links: u8,
 }
 
@@ -167,6 +169,9 @@ impl Drop for Lab {
             let _ = fs::remove_file(crate::wireguard::control_socket(device));
         }
         drop(state.delay.take());
+        for overlay in &state.overlays {
+            let _ = fs::remove_dir_all(overlay);
+        }
         for namespace in &state.namespaces {
             namespace.delete();
         }
@@ -224,6 +229,15 @@ impl Shared {
 
     pub(crate) fn keep_delay(&self, delay: DelayLine) {
         self.state().delay = Some(delay);
+    }
+
+    /// Writes a file that programs started in the namespace see in /etc.
+    pub(crate) fn overlay_etc(&self, namespace: &Namespace, name: &str, text: &str) -> Result<()> {
+        let dir = Path::new("/etc/netns").join(namespace.name());
+        self.state().overlays.push(dir.clone());
+        fs::create_dir_all(&dir).map_err(LabError::io(format!("make {}", dir.display())))?;
+        let path = dir.join(name);
+        fs::write(&path, text).map_err(LabError::io(format!("write {}", path.display())))
     }
 
     /// A file in the lab's directory.

@@ -168,6 +168,7 @@ fn remove_of(meant: impl Fn(u32) -> bool) {
             // It may be gone by now.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
+        let _ = fs::remove_dir_all(Path::new("/etc/netns").join(&name));
         Namespace { name }.delete();
     }
 }

@@ -165,7 +165,7 @@ impl Pair {
         let ping = Ping::fast(self.b.wireguard.address(), pings_in(CONNECT_LIMIT));
         let pinging = self.a.host.ping_until_answered(ping, Some(&self.a.wireguard))?;
         let daemons = [self.a.wireplug()?, self.b.wireplug()?];
-        first_answer(&pinging.wait()?)?;
+        first_answer(&pinging.wait()?, CONNECT_LIMIT)?;
         Ok(daemons)
     }
 
@@ -182,10 +182,32 @@ impl Pair {
         let pinging = self.a.host.ping_until_answered(ping, gate)?;
         thread::sleep(settle);
         let second = self.b.wireplug()?;
-        let answered = first_answer(&pinging.wait()?)?;
+        let answered = first_answer(&pinging.wait()?, CONNECT_LIMIT)?;
         answered
             .duration_since(second.process().started())
             .map_err(|_| LabError::unexpected("a ping was answered before the second daemon was started"))
+    }
+
+    /// Checks that the tunnel carries `count` pings at 10 ms without a gap.
+    ///
+    /// # Errors
+    /// When one is not answered.
+    pub fn check_pings(&self, count: u16) -> Result<()> {
+        let pings = self.a.host.ping(Ping::fast(self.b.wireguard.address(), count))?;
+        if pings.answers.len() == usize::from(count) {
+            return Ok(());
+        }
+        Err(LabError::unexpected(format!("{} of {count} pings were answered", pings.answers.len())))
+    }
+
+    /// Pings from `a` until the first answer, at most `limit` long.
+    ///
+    /// # Errors
+    /// When nothing answers.
+    pub fn wait_for_ping(&self, limit: Duration) -> Result<()> {
+        let ping = Ping::fast(self.b.wireguard.address(), pings_in(limit));
+        let pings = self.a.host.ping_until_answered(ping, Some(&self.a.wireguard))?.wait()?;
+        first_answer(&pings, limit).map(drop)
     }
 
     /// Checks that a connected pair is direct: every ping is answered, none crosses the server, WireGuard
@@ -194,10 +216,7 @@ impl Pair {
     /// # Errors
     /// Naming what is not as it must be.
     pub fn check_direct(&self, daemons: &[Daemon; 2]) -> Result<()> {
-        let pings = self.a.host.ping(Ping::fast(self.b.wireguard.address(), 20))?;
-        if pings.answers.len() != 20 {
-            return Err(LabError::unexpected(format!("{} of 20 pings were answered", pings.answers.len())));
-        }
+        self.check_pings(20)?;
         let crossed = self.server.wireguard_packets()?;
         if crossed != 0 {
             return Err(LabError::unexpected(format!("{crossed} packets of the tunnel went to the server")));
@@ -239,6 +258,16 @@ impl Pair {
 }
 
 impl End {
+    /// Takes the other side's endpoint away, as after a restart of the interface: the peer is removed and added again.
+    ///
+    /// # Errors
+    /// When `wg` refuses.
+    pub fn forget_endpoint(&self, there: &Self) -> Result<()> {
+        let key = there.wireguard.public_key();
+        self.wireguard.set(&["peer", key, "remove"])?;
+        self.wireguard.peer(&Peer::new(key, &format!("{}/32", there.wireguard.address())))
+    }
+
     /// Starts this side's daemon.
     ///
     /// # Errors
@@ -248,7 +277,10 @@ impl End {
     }
 
     /// Checks that this side's WireGuard sends to where the internet sees `there`; returns that.
-    fn check_endpoint(&self, there: &Self) -> Result<SocketAddr> {
+    ///
+    /// # Errors
+    /// When it sends somewhere else, or nowhere.
+    pub fn check_endpoint(&self, there: &Self) -> Result<SocketAddr> {
         let endpoint = self.wireguard.endpoint(there.wireguard.public_key())?;
         let address = there.host.public_addresses()[0];
         let port = there.host.nat().outer_port();
@@ -276,10 +308,10 @@ fn reason(status: &PeerStatus) -> Result<String> {
     }
 }
 
-fn first_answer(pings: &Pings) -> Result<std::time::SystemTime> {
+fn first_answer(pings: &Pings, limit: Duration) -> Result<std::time::SystemTime> {
     pings.first_answer().ok_or_else(|| LabError::Timeout {
         what: format!("a ping through the tunnel to be answered ({} were sent)", pings.sent),
-        after: CONNECT_LIMIT,
+        after: limit,
     })
 }
 

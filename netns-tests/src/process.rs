@@ -79,6 +79,27 @@ impl Process {
             .unwrap_or_default()
     }
 
+    /// Waits until it has written a line with `text`.
+    ///
+    /// # Errors
+    /// When it has not after `limit`, or has ended without.
+    pub fn wait_log(&self, text: &str, limit: Duration) -> Result<()> {
+        wait_for(&format!("{text:?} in the log of {}", self.inner.name), limit, || {
+            let ended = self.exited();
+            if self.log().contains(text) {
+                return Ok(Some(()));
+            }
+            match ended {
+                Some(status) => Err(LabError::unexpected(format!(
+                    "{} ended with {status} and never said {text:?}: {}",
+                    self.inner.name,
+                    self.log()
+                ))),
+                None => Ok(None),
+            }
+        })
+    }
+
     /// Kills it at once (SIGKILL) and waits until it is gone.
     pub fn kill(&self) {
         let mut child = self.child();

@@ -1,0 +1,143 @@
+//! Programs that are killed, started again, started twice, or come late.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+
+use std::thread;
+use std::time::Duration;
+
+use wireplug_lab::{Daemon, LabError, Nat, Pair, PairOptions, Ping, Result};
+
+const NATS: [Nat; 2] = [Nat::PortPreserving, Nat::Fixed];
+
+/// How long a program may take to end when it is asked to, or refuses to start.
+const END: Duration = Duration::from_secs(5);
+
+/// How long the daemons may take to find a server again that was away: they wait longer each time they try.
+const SERVER_BACK: Duration = Duration::from_secs(60);
+
+fn connected(label: &str, nats: [Nat; 2], work: impl FnOnce(&Pair, [Daemon; 2]) -> Result<()>) {
+    Pair::with(label, nats, &PairOptions::default(), |pair| {
+        let daemons = pair.connect()?;
+        pair.check_direct(&daemons)?;
+        work(pair, daemons)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_tunnel_outlives_its_killed_daemon_and_the_next_one_takes_over() {
+    connected("kill-daemon", NATS, |pair, [a, b]| {
+        // Pings all along: nothing may interrupt them.
+        let count = 600;
+        let pings = thread::scope(|scope| {
+            let pinging = scope.spawn(|| pair.a.host.ping(Ping::fast(pair.b.wireguard.address(), count)));
+            a.process().kill();
+            thread::sleep(Duration::from_secs(1));
+            let again = pair.a.wireplug()?;
+            again.wait_state(pair.b.wireguard.public_key(), "connected", Duration::from_secs(10))?;
+            let pings = pinging.join().unwrap()?;
+            pair.check_direct(&[again, b])?;
+            Ok::<_, LabError>(pings)
+        })?;
+        assert_eq!(pings.answers.len(), usize::from(count), "the restart cost pings");
+        Ok(())
+    });
+}
+
+#[test]
+fn daemons_killed_on_both_sides_connect_again_when_the_tunnel_is_dead_too() {
+    connected("kill-both", NATS, |pair, daemons| {
+        for daemon in &daemons {
+            daemon.process().kill();
+        }
+        pair.check_pings(50)?;
+        pair.a.forget_endpoint(&pair.b)?;
+        pair.b.forget_endpoint(&pair.a)?;
+        let daemons = pair.connect()?;
+        pair.check_direct(&daemons)
+    });
+}
+
+#[test]
+fn a_daemon_gives_its_keepalive_back_also_after_it_was_killed_once() {
+    connected("keepalive", NATS, |pair, [a, b]| {
+        let keepalive =
+            || Ok::<_, LabError>(pair.a.wireguard.state(pair.b.wireguard.public_key())?.keepalive);
+        a.process().kill();
+        let again = pair.a.wireplug()?;
+        again.wait_state(pair.b.wireguard.public_key(), "connected", Duration::from_secs(10))?;
+        again.process().terminate();
+        let status = again.process().wait(END)?;
+        assert!(status.success(), "{status}: {}", again.process().log());
+        assert_eq!(keepalive()?, None, "the person had set none");
+        pair.check_pings(20)?;
+        pair.a.check_endpoint(&pair.b)?;
+        drop(b);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_persons_keepalive_stays_as_it_is() {
+    let options = PairOptions { keepalive: Some(33), ..PairOptions::default() };
+    Pair::with("own-keepalive", NATS, &options, |pair| {
+        let daemons = pair.connect()?;
+        pair.check_direct(&daemons)?;
+        for (daemon, (here, there)) in daemons.iter().zip(pair.both_ways()) {
+            let keepalive =
+                || Ok::<_, LabError>(here.wireguard.state(there.wireguard.public_key())?.keepalive);
+            assert_eq!(keepalive()?, Some(33));
+            daemon.process().terminate();
+            assert!(daemon.process().wait(END)?.success());
+            assert_eq!(keepalive()?, Some(33));
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_tunnel_outlives_the_killed_server_and_the_next_one_serves_again() {
+    connected("kill-server", NATS, |pair, daemons| {
+        pair.server.kill();
+        pair.check_pings(300)?;
+        for (daemon, (_, there)) in daemons.iter().zip(pair.both_ways()) {
+            let status = daemon.peer(there.wireguard.public_key())?;
+            assert_eq!(status.map(|peer| peer.state).as_deref(), Some("connected"), "without the server");
+        }
+        pair.server.start()?;
+        pair.a.forget_endpoint(&pair.b)?;
+        pair.b.forget_endpoint(&pair.a)?;
+        pair.wait_for_ping(SERVER_BACK)?;
+        pair.check_direct(&daemons)
+    });
+}
+
+#[test]
+fn daemons_wait_for_a_server_that_comes_late() {
+    Pair::with("late-server", NATS, &PairOptions::default(), |pair| {
+        pair.server.kill();
+        let daemons = [pair.a.wireplug()?, pair.b.wireplug()?];
+        thread::sleep(Duration::from_secs(4));
+        for ((here, there), daemon) in pair.both_ways().into_iter().zip(&daemons) {
+            assert_eq!(daemon.process().exited(), None, "it keeps trying: {}", daemon.process().log());
+            assert_eq!(here.wireguard.endpoint(there.wireguard.public_key())?, None);
+        }
+        pair.server.start()?;
+        pair.wait_for_ping(SERVER_BACK)?;
+        pair.check_direct(&daemons)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_second_daemon_on_the_interface_is_refused_with_the_firsts_pid() {
+    connected("second", NATS, |pair, daemons| {
+        let second = pair.a.wireplug()?;
+        let status = second.process().wait(END)?;
+        assert!(!status.success(), "the second must not run");
+        let (log, pid) = (second.process().log(), daemons[0].process().pid());
+        assert!(log.contains(&pid.to_string()), "{log:?} names the first, pid {pid}");
+        pair.check_direct(&daemons)
+    });
+}
