@@ -25,7 +25,6 @@ mod session;
 mod verify;
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -107,14 +106,14 @@ pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let _lock = InterfaceLock::acquire(&run_directory, config.interface.as_str())?;
     let (_control, mut requests) = ControlServer::open(&run_directory, &config.interface)?;
     loop {
-        let found = match first.take() {
-            Some(found) => Some(found),
-            None => tokio::select! {
-                () = config.stop.cancelled() => None,
-                found = wait_for(&config.interface) => Some(found),
-            },
+        let (device, state) = if let Some(found) = first.take() {
+            found
+        } else {
+            tokio::select! {
+                () = config.stop.cancelled() => return Ok(()),
+                found = wait_for(&config.interface) => found,
+            }
         };
-        let Some((device, state)) = found else { return Ok(()) };
         let (interface, backend, peers) = (&config.interface, device.backend(), state.peers.len());
         info!(%interface, %backend, peers, "looking after");
         match session::run(&config, &run_directory, device, state, &mut requests).await? {

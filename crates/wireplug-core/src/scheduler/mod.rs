@@ -103,7 +103,7 @@ impl Scheduler {
             Input::NetworkChanged => {
                 self.generation += 1;
                 self.local = Local::default();
-                return self.for_all(now, |peer, world| peer.network_changed(world));
+                return self.for_all(now, Peer::network_changed);
             }
             Input::Found { generation, candidate } if generation == self.generation => {
                 let command = self.local.found(now, generation, candidate);
@@ -134,7 +134,7 @@ impl Scheduler {
                 self.server = Server::Up { since: now };
                 let generation = self.generation;
                 self.commands.extend(self.local.verify_again(generation));
-                return self.for_all(now, |peer, world| peer.server_up(world));
+                return self.for_all(now, Peer::server_up);
             }
             Input::ServerDown { why } => self.server = Server::Down { why },
             Input::OfferArrived { peer, offer } => {

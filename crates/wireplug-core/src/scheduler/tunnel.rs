@@ -106,7 +106,7 @@ impl Up {
         if sending || expected {
             return Seen::Silent;
         }
-        if !has_session(view) { Seen::WentDown } else { Seen::Nothing }
+        if has_session(view) { Seen::Nothing } else { Seen::WentDown }
     }
 
     fn pulled_back(&mut self, now: Instant, seen: Option<Endpoint>) -> Option<Endpoint> {

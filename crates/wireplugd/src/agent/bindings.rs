@@ -98,19 +98,15 @@ impl<T> Bindings<T> {
     /// The next thing that is due.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Due<T>> {
         let (&transaction, pending) = self.pending.iter_mut().find(|(_, pending)| pending.next <= now)?;
-        match PAUSES.get(pending.sent) {
-            Some(pause) => {
-                pending.sent += 1;
-                pending.last_sent = now;
-                pending.next = now + *pause;
-                Some(Due::Send { server: pending.server, transaction })
-            }
-            None => {
-                let pending = self.pending.remove(&transaction)?;
-                let after = now - pending.begun;
-                Some(Due::GivenUp(pending.ticket, PortError::Timeout { server: pending.server, after }))
-            }
+        if let Some(pause) = PAUSES.get(pending.sent) {
+            pending.sent += 1;
+            pending.last_sent = now;
+            pending.next = now + *pause;
+            return Some(Due::Send { server: pending.server, transaction });
         }
+        let pending = self.pending.remove(&transaction)?;
+        let after = now - pending.begun;
+        Some(Due::GivenUp(pending.ticket, PortError::Timeout { server: pending.server, after }))
     }
 
     /// When [`Bindings::poll`] has something again.

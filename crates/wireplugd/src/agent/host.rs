@@ -50,8 +50,8 @@ impl Host for AgentHost {
     fn resolve(&self, name: String) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         let resolver = Arc::clone(&self.resolver);
         Box::pin(async move {
-            let resolved = resolver.lookup(&name).await;
-            resolved
+            let answer = resolver.lookup(&name).await;
+            answer
                 .map(|resolved| Resolved { addresses: resolved.addresses, ttl: resolved.ttl })
                 .map_err(|error| ResolveError { name, why: error.to_string() })
         })

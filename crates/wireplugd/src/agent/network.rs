@@ -22,8 +22,16 @@ const ELSEWHERE: [IpAddr; 2] =
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Place {
     pub(super) addresses: Vec<HostAddress>,
-    /// Source, link and gateway by which the rest of the internet is reached, per family.
-    ways: Vec<Option<(Option<IpAddr>, u32, Option<IpAddr>)>>,
+    /// By which the rest of the internet is reached, per family.
+    ways: Vec<Option<Way>>,
+}
+
+/// The part of a route that makes it another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Way {
+    source: Option<IpAddr>,
+    ifindex: u32,
+    gateway: Option<IpAddr>,
 }
 
 /// Looks at the network and hears of changes.
@@ -53,7 +61,7 @@ impl Network {
                 }
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// The network as it is now, seen with the device's mark.
@@ -65,13 +73,15 @@ impl Network {
         let mut ways = Vec::new();
         for to in ELSEWHERE {
             let route = self.routes.lookup(to, fwmark).await.ok();
-            ways.push(
-                route
-                    .filter(|route| !route.tunnel)
-                    .map(|Route { source, ifindex, gateway, .. }| (source, ifindex, gateway)),
-            );
+            ways.push(route.filter(|route| !route.tunnel).map(Way::from));
         }
         Place { addresses, ways }
+    }
+}
+
+impl From<Route> for Way {
+    fn from(Route { source, ifindex, gateway, .. }: Route) -> Self {
+        Self { source, ifindex, gateway }
     }
 }
 

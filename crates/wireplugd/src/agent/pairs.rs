@@ -9,29 +9,29 @@ use wireplug_proto::{CheckTag, Pair, Topic};
 /// All pairs of one interface.
 #[derive(Default)]
 pub(super) struct Pairs {
-    by_key: BTreeMap<PublicKey, Option<Pair>>,
-    by_topic: HashMap<Topic, PublicKey>,
-    by_tag: HashMap<CheckTag, PublicKey>,
+    keyed: BTreeMap<PublicKey, Option<Pair>>,
+    topics: HashMap<Topic, PublicKey>,
+    tags: HashMap<CheckTag, PublicKey>,
 }
 
 impl Pairs {
     pub(super) fn get(&self, peer: &PublicKey) -> Option<&Pair> {
-        self.by_key.get(peer)?.as_ref()
+        self.keyed.get(peer)?.as_ref()
     }
 
     pub(super) fn of_topic(&self, topic: &Topic) -> Option<(PublicKey, &Pair)> {
-        let key = self.by_topic.get(topic)?;
+        let key = self.topics.get(topic)?;
         Some((*key, self.get(key)?))
     }
 
-    pub(super) fn of_tag(&self, tag: &CheckTag) -> Option<(PublicKey, &Pair)> {
-        let key = self.by_tag.get(tag)?;
+    pub(super) fn of_tag(&self, tag: CheckTag) -> Option<(PublicKey, &Pair)> {
+        let key = self.tags.get(&tag)?;
         Some((*key, self.get(key)?))
     }
 
     /// All pairs.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&PublicKey, &Pair)> {
-        self.by_key.iter().filter_map(|(key, pair)| Some((key, pair.as_ref()?)))
+        self.keyed.iter().filter_map(|(key, pair)| Some((key, pair.as_ref()?)))
     }
 
     /// Makes the pairs those of these peers. Returns the new ones and the topics of those that went.
@@ -41,18 +41,18 @@ impl Pairs {
         peers: impl Iterator<Item = PublicKey>,
     ) -> (Vec<PublicKey>, Vec<Topic>) {
         let peers: Vec<_> = peers.collect();
-        let gone: Vec<_> = self.by_key.keys().filter(|key| !peers.contains(key)).copied().collect();
+        let gone: Vec<_> = self.keyed.keys().filter(|key| !peers.contains(key)).copied().collect();
         let mut left = Vec::new();
         for key in gone {
-            if let Some(pair) = self.by_key.remove(&key).flatten() {
-                self.by_topic.remove(&pair.topic());
-                self.by_tag.remove(&pair.tag_in());
+            if let Some(pair) = self.keyed.remove(&key).flatten() {
+                self.topics.remove(&pair.topic());
+                self.tags.remove(&pair.tag_in());
                 left.push(pair.topic());
             }
         }
         let mut new = Vec::new();
         for key in peers {
-            if self.by_key.contains_key(&key) {
+            if self.keyed.contains_key(&key) {
                 continue;
             }
             let pair = Pair::derive(own, &key);
@@ -61,11 +61,11 @@ impl Pairs {
             }
             let pair = pair.ok();
             if let Some(pair) = &pair {
-                self.by_topic.insert(pair.topic(), key);
-                self.by_tag.insert(pair.tag_in(), key);
+                self.topics.insert(pair.topic(), key);
+                self.tags.insert(pair.tag_in(), key);
                 new.push(key);
             }
-            self.by_key.insert(key, pair);
+            self.keyed.insert(key, pair);
         }
         (new, left)
     }

@@ -439,9 +439,10 @@ impl Session<'_> {
                 };
                 let Err(error) = sent else { return };
                 if error.for_path().is_some() || !self.port.is_possible() {
-                    let why = match self.port.is_possible() {
-                        true => PortError::NoRoute { server, why: error.to_string() },
-                        false => PortError::NotPermitted,
+                    let why = if self.port.is_possible() {
+                        PortError::NoRoute { server, why: error.to_string() }
+                    } else {
+                        PortError::NotPermitted
                     };
                     if let Some(ticket) = self.bindings.fail(transaction) {
                         self.give_up(ticket, why);
@@ -585,7 +586,7 @@ impl Session<'_> {
             Incoming::Probe { nonce } => self.verifications.arrived(&nonce),
             Incoming::Response { transaction } => self.response(from, transaction, &datagram.payload),
             Incoming::CheckRequest { transaction, tag } => {
-                let Some((peer, pair)) = self.pairs.of_tag(&tag) else { return };
+                let Some((peer, pair)) = self.pairs.of_tag(tag) else { return };
                 let Ok(request) = pair.open_check_request(&datagram.payload) else { return };
                 // A check that came through a tunnel proves a path through it.
                 if self.network.routes.is_tunnel(datagram.ifindex).await.unwrap_or(false) {

@@ -127,7 +127,7 @@ impl Verifications {
     /// Nobody answered the tokened request.
     pub(super) fn not_owned(&mut self, server: usize, family: Family) {
         self.owned.remove(&(server, family));
-        self.end(Verdict::Unknown, |one| {
+        self.end(&Verdict::Unknown, |one| {
             one.server == server
                 && one.endpoint.family() == family
                 && matches!(one.stage, Stage::Owning { .. })
@@ -154,18 +154,18 @@ impl Verifications {
             Reason::NotYours => Verdict::Wrong { why: "the server does not take it for ours".to_owned() },
             _ => Verdict::Unknown,
         };
-        self.end(verdict, |one| one.server == server && one.stage.id() == Some(id));
+        self.end(&verdict, |one| one.server == server && one.stage.id() == Some(id));
     }
 
     /// A probe with this nonce arrived on the WireGuard port.
     pub(super) fn arrived(&mut self, nonce: &[u8; 16]) {
-        self.end(Verdict::Open, |one| one.stage.nonce() == Some(nonce));
+        self.end(&Verdict::Open, |one| one.stage.nonce() == Some(nonce));
     }
 
     /// The server is gone, or it is another connection with another token.
     pub(super) fn forget_server(&mut self, server: usize) {
         self.owned.retain(|(of, _), _| *of != server);
-        self.end(Verdict::Unknown, |one| one.server == server);
+        self.end(&Verdict::Unknown, |one| one.server == server);
     }
 
     /// The network is another one: no address of before is ours.
@@ -184,8 +184,8 @@ impl Verifications {
 
     /// Ends those whose time is over.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.end(Verdict::Filtered, |one| matches!(one.stage, Stage::Sent { until, .. } if until <= now));
-        self.end(Verdict::Unknown, |one| one.stage.until() <= now);
+        self.end(&Verdict::Filtered, |one| matches!(one.stage, Stage::Sent { until, .. } if until <= now));
+        self.end(&Verdict::Unknown, |one| one.stage.until() <= now);
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
@@ -197,7 +197,7 @@ impl Verifications {
         std::mem::take(&mut self.acts)
     }
 
-    fn end(&mut self, verdict: Verdict, of: impl Fn(&Verification) -> bool) {
+    fn end(&mut self, verdict: &Verdict, of: impl Fn(&Verification) -> bool) {
         let acts = &mut self.acts;
         self.running.retain(|one| {
             let ends = of(one);

@@ -14,11 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use wireplug_net::DeviceError;
 
-use crate::agent::{self, AgentConfig};
-use crate::config::{Config, DEFAULT_PATH, InterfaceConfig};
-use crate::control::ControlError;
+use crate::agent::{self, AgentConfig, AgentError};
+use crate::config::{Config, DEFAULT_PATH};
 use crate::interface::InterfaceName;
 use crate::rendezvous::Pool;
 use crate::state::State;
@@ -69,7 +67,7 @@ impl Wireplugd {
 pub fn one_interface(interface: InterfaceName, config: Config) -> anyhow::Result<()> {
     block_on(config, |config, pool, stop| async move {
         let config = config.interface(&interface);
-        Kept { interface, config, pool, stop }.run().await
+        Ok(agent::run(AgentConfig { interface, config, servers: pool, stop }).await?)
     })
 }
 
@@ -83,7 +81,7 @@ pub fn all_interfaces(config: Config) -> anyhow::Result<()> {
             .interfaces
             .into_iter()
             .map(|(interface, config)| {
-                Kept { interface, config, pool: pool.clone(), stop: stop.clone() }.keep()
+                keep(AgentConfig { interface, config, servers: pool.clone(), stop: stop.clone() })
             })
             .collect();
         let mut failed = Ok(());
@@ -98,56 +96,27 @@ pub fn all_interfaces(config: Config) -> anyhow::Result<()> {
     })
 }
 
-/// One interface and what it is looked after with.
-struct Kept {
-    interface: InterfaceName,
-    config: InterfaceConfig,
-    pool: Pool,
-    stop: CancellationToken,
-}
-
-impl Kept {
-    async fn run(&self) -> anyhow::Result<()> {
-        let run_directory =
-            files::run_directory().context("cannot tell this network namespace: is /proc mounted?")?;
-        let config = AgentConfig {
-            name: self.interface.clone(),
-            interface: self.config.clone(),
-            pool: self.pool.clone(),
-            run_directory,
-        };
-        agent::run(config, self.stop.clone()).await
-    }
-
-    /// Looks after it again and again, until it is told to stop or can never work.
-    async fn keep(self) -> (InterfaceName, anyhow::Result<()>) {
-        let mut pause = FIRST_PAUSE;
-        let mut said = BTreeSet::new();
-        loop {
-            match self.run().await {
-                Err(error) if !is_permanent(&error) => {
-                    let (interface, error) = (&self.interface, format!("{error:#}"));
-                    if said.contains(&error) {
-                        debug!(%interface, error, "still not");
-                    } else {
-                        warn!(%interface, error, "cannot look after the interface; trying again until it works");
-                        said.insert(error);
-                    }
+/// Looks after one interface, again and again until it is told to stop or can never work.
+async fn keep(config: AgentConfig) -> (InterfaceName, Result<(), AgentError>) {
+    let mut pause = FIRST_PAUSE;
+    let mut said = BTreeSet::new();
+    loop {
+        match agent::run(config.clone()).await {
+            Err(error) if !error.is_permanent() => {
+                let interface = &config.interface;
+                if said.insert(error.to_string()) {
+                    warn!(%interface, %error, "cannot look after the interface; trying again until it works");
+                } else {
+                    debug!(%interface, %error, "still not");
                 }
-                result => return (self.interface, result),
             }
-            tokio::select! {
-                () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
-                () = self.stop.cancelled() => return (self.interface, Ok(())),
-            }
+            result => return (config.interface, result),
+        }
+        tokio::select! {
+            () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            () = config.stop.cancelled() => return (config.interface, Ok(())),
         }
     }
-}
-
-/// Whether trying again is of no use: a right that this process lacks does not come by itself.
-fn is_permanent(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(DeviceError::NotPermitted { .. }))
-        || matches!(error.downcast_ref(), Some(ControlError::NotPermitted { .. }))
 }
 
 /// Runs `work` with log, servers and signals. One thread is enough for a daemon that mostly waits, and a
