@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::internet::BLACKHOLE;
 use crate::lab::Lab;
 use crate::nat::Nat;
-use crate::ping::{Ping, Pings};
+use crate::ping::{Ping, Pinging, Pings};
 use crate::server::Server;
 use crate::wireguard::{Peer, Wireguard, wireguard_at};
 
@@ -170,8 +170,8 @@ impl Pair {
     }
 
     /// Measures the time from the second daemon's start to the first answered ping. The first one has
-    /// had `settle` to find its candidates. With `traffic`, pings are sent from the beginning; without,
-    /// only while WireGuard has an endpoint.
+    /// had `settle` to find its candidates. With `traffic`, both sides ping from the beginning; without,
+    /// only `a` does, and only while its WireGuard has an endpoint.
     ///
     /// # Errors
     /// When nothing answers within [`CONNECT_LIMIT`].
@@ -180,10 +180,13 @@ impl Pair {
         let gate = (!traffic).then_some(&self.a.wireguard);
         let ping = Ping::fast(self.b.wireguard.address(), pings_in(settle + CONNECT_LIMIT));
         let pinging = self.a.host.ping_until_answered(ping, gate)?;
+        let back = Ping { to: self.a.wireguard.address().into(), ..ping };
+        let pinging_back = traffic.then(|| self.b.host.ping_until_answered(back, None)).transpose()?;
         thread::sleep(settle);
         let second = self.b.wireplug()?;
-        let answered = first_answer(&pinging.wait()?, CONNECT_LIMIT)?;
-        answered
+        let pings = pinging.wait()?;
+        pinging_back.map(Pinging::stop).transpose()?;
+        first_answer(&pings, CONNECT_LIMIT)?
             .duration_since(second.process().started())
             .map_err(|_| LabError::unexpected("a ping was answered before the second daemon was started"))
     }
