@@ -21,7 +21,7 @@
 //! address is right and the port is not: enough to open an address-dependent filter, or to reach an open one.
 //! Such a mapping is worth nothing to most peers, and wireplug does not offer it.
 
-use crate::nat::{Filtering, Mapping, Ports};
+use crate::nat::{Behaviour, Filtering, Mapping, Ports};
 use crate::site::{Shared, Site, V4, V6};
 
 /// What the oracle says.
@@ -56,47 +56,44 @@ fn over_v6(one: &Site, other: &Site) -> Possible {
 }
 
 fn over_v4(one: &Site, other: &Site, shared: Shared) -> Possible {
-    // A guest in the first one's home stands behind the first one's NATs.
-    let chain_of_other = if shared == Shared::Home { &one.v4 } else { &other.v4 };
-    let (Some(a), Some(b)) = (edge(&one.v4, one), edge(chain_of_other, other)) else {
-        return Possible::No;
+    let (Some(a), Some(own_of_other)) = (nats(&one.v4), nats(&other.v4)) else { return Possible::No };
+    // Which of the first one's NATs stand before both, and what the other passes in all.
+    let common = match shared {
+        Shared::Nothing => &[],
+        Shared::Home => a,
+        Shared::Carrier => &a[a.len().saturating_sub(1)..],
     };
-    if shared == Shared::Nothing {
-        return meet(a, b);
-    }
-    let V4::Behind(chain) = &one.v4 else { return Possible::No };
-    let Some(outermost) = chain.last() else { return Possible::No };
-    if !outermost.hairpins {
-        return Possible::No;
-    }
-    let b = if shared == Shared::Carrier { through(b, outermost) } else { b };
-    let shared_nats: &[_] = if shared == Shared::Home { chain } else { std::slice::from_ref(outermost) };
-    let collide = shared_nats
-        .iter()
-        .any(|nat| nat.mapping != Mapping::EndpointIndependent && nat.ports != Ports::Random);
-    match meet(a, b) {
+    let own = own_of_other.len().saturating_sub(common.len());
+    let b: Vec<Behaviour> = own_of_other[..own].iter().chain(common).copied().collect();
+    let verdict = meet(edge(one, a), edge(other, &b));
+    let Some(outermost) = common.last() else { return verdict };
+    let collide =
+        common.iter().any(|nat| nat.mapping != Mapping::EndpointIndependent && nat.ports != Ports::Random);
+    match verdict {
+        _ if !outermost.hairpins => Possible::No,
         // Two inner hosts want one outer port, and the second then gets another for each destination.
         Possible::Yes if collide => Possible::Told,
         verdict => verdict,
     }
 }
 
-fn edge(v4: &V4, site: &Site) -> Option<Edge> {
-    let bare = Edge {
-        fixed: true,
-        filtering: match site.host_firewall {
-            Some(_) => Filtering::AddressAndPortDependent,
-            None => Filtering::EndpointIndependent,
-        },
-    };
+fn nats(v4: &V4) -> Option<&[Behaviour]> {
     match v4 {
         V4::None => None,
-        V4::Public => Some(bare),
-        V4::Behind(chain) => Some(chain.iter().fold(bare, through)),
+        V4::Public => Some(&[]),
+        V4::Behind(chain) => Some(chain),
     }
 }
 
-fn through(edge: Edge, nat: &crate::nat::Behaviour) -> Edge {
+fn edge(site: &Site, chain: &[Behaviour]) -> Edge {
+    let filtering = match site.host_firewall {
+        Some(_) => Filtering::AddressAndPortDependent,
+        None => Filtering::EndpointIndependent,
+    };
+    chain.iter().fold(Edge { fixed: true, filtering }, through)
+}
+
+fn through(edge: Edge, nat: &Behaviour) -> Edge {
     Edge { fixed: edge.fixed && nat.is_predictable(), filtering: edge.filtering.max(nat.filtering) }
 }
 

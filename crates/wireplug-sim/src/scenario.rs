@@ -137,12 +137,16 @@ fn draw_nat(c: &mut Chance) -> Behaviour {
         1..3 => Ports::Preserving,
         _ => Ports::Random,
     };
+    let timeout = draw_timeout(c);
     Behaviour {
         mapping,
         ports,
         filtering,
-        timeout: draw_timeout(c),
-        inbound_refreshes: c.random(),
+        timeout,
+        // WireGuard's keepalive timer starts over with every packet that is received, too: of two sides that keep
+        // alive, one may stay silent until the next handshake, two minutes later. Where only what leaves
+        // prolongs a mapping, a shorter one dies under a tunnel that works, and nothing can be settled.
+        inbound_refreshes: timeout < secs(300) || c.random(),
         hairpins: c.random_ratio(2, 3),
     }
 }
