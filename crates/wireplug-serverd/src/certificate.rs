@@ -69,7 +69,9 @@ pub enum CertificateError {
         remedy: &'static str,
     },
     /// The certificate is not valid any more.
-    #[error("the certificate {path} expired on {when}; renew it, or remove certificate and key to use a pinned one")]
+    #[error(
+        "the certificate {path} expired on {when}; renew it, or remove certificate and key to use a pinned one"
+    )]
     Expired {
         /// The file.
         path: PathBuf,
@@ -103,7 +105,8 @@ impl Identity {
             return Self::parse(&path, &pem, &path, &pem, remedy);
         }
         let made = make(now)?;
-        let pem = keep(&path, &made).map_err(|source| CertificateError::StateDir { path: path.clone(), source })?;
+        let pem =
+            keep(&path, &made).map_err(|source| CertificateError::StateDir { path: path.clone(), source })?;
         Self::parse(&path, &pem, &path, &pem, remedy)
     }
 
@@ -199,7 +202,12 @@ fn parse_leaf<'a>(
         }
         None => Err("it has no CERTIFICATE section".to_owned()),
     };
-    parsed.map_err(|why| CertificateError::Garbled { path: path.to_owned(), what: "certificate", why, remedy })
+    parsed.map_err(|why| CertificateError::Garbled {
+        path: path.to_owned(),
+        what: "certificate",
+        why,
+        remedy,
+    })
 }
 
 /// A new certificate and key, as the PEM of [`OWN_FILE`].
@@ -279,11 +287,7 @@ mod tests {
         fs::write(path("good.pem"), make(now()).unwrap()).unwrap();
         fs::write(path("other.pem"), make(now()).unwrap()).unwrap();
         fs::write(path("junk.pem"), "junk").unwrap();
-        fs::write(
-            path("cut.pem"),
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        )
-        .unwrap();
+        fs::write(path("cut.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
         let given = |certificate, key, now| Identity::given(&path(certificate), &path(key), now);
 
         assert!(given("good.pem", "good.pem", now()).is_ok());
@@ -291,7 +295,9 @@ mod tests {
         assert!(matches!(expired, CertificateError::Expired { .. }), "{expired}");
         let mismatch = given("good.pem", "other.pem", now()).unwrap_err();
         assert!(matches!(mismatch, CertificateError::Mismatch { .. }), "{mismatch}");
-        for (certificate, key) in [("junk.pem", "good.pem"), ("good.pem", "junk.pem"), ("cut.pem", "good.pem")] {
+        for (certificate, key) in
+            [("junk.pem", "good.pem"), ("good.pem", "junk.pem"), ("cut.pem", "good.pem")]
+        {
             let garbled = given(certificate, key, now()).unwrap_err();
             assert!(matches!(garbled, CertificateError::Garbled { .. }), "{garbled}");
         }

@@ -2,10 +2,20 @@
 //! probes that prove candidates.
 //!
 //! What decides has no IO and no clock: [`rendezvous`] (topics, offers, limits, ownership) takes an
-//! instant with each input and gives its effects as data, and so does [`stun`]. The event loops around
-//! them are in [`server`].
+//! instant with each input and gives its effects as data, and so does [`stun`]. Around them are the event
+//! loops: the web (HTTPS, WebSocket sessions), UDP, and the hub between, all started by [`server`].
 
 pub mod certificate;
 pub mod config;
 pub mod limits;
 pub mod rendezvous;
+pub mod server;
+pub mod stun;
+
+mod gate;
+mod hub;
+mod outbox;
+mod proxy;
+mod session;
+mod udp;
+mod web;

@@ -130,11 +130,13 @@ impl Bucket {
         let full_at = self.full_at.map_or(now, |at| at.max(now)) + rate.every;
         let debt = full_at.duration_since(now);
         let allowed = rate.every * rate.burst.max(1);
-        if debt > allowed {
-            return Err(debt - allowed);
+        match debt.checked_sub(allowed) {
+            Some(wait) if !wait.is_zero() => Err(wait),
+            _ => {
+                self.full_at = Some(full_at);
+                Ok(())
+            }
         }
-        self.full_at = Some(full_at);
-        Ok(())
     }
 
     /// Whether it is full, and so no different from a new one.

@@ -128,6 +128,8 @@ pub struct Counts {
     pub connections: usize,
     /// Topics.
     pub topics: usize,
+    /// Sides of topics that are on an account.
+    pub seats: usize,
     /// Bytes of all kept offers.
     pub offer_bytes: usize,
     /// Offers whose publisher is gone.
@@ -206,8 +208,7 @@ impl Rendezvous {
             return Err(ConnectError::Full { own: false });
         }
         let key = AddressKey::of(address);
-        let account =
-            self.accounts.open(key, &self.limits, now).ok_or(ConnectError::Full { own: false })?;
+        let account = self.accounts.open(key, &self.limits, now).ok_or(ConnectError::Full { own: false })?;
         if account.connections >= self.limits.connections_per_address {
             return Err(ConnectError::Full { own: true });
         }
@@ -259,7 +260,13 @@ impl Rendezvous {
                 (Reason::Malformed, "the frame is not a wireplug.v1 message")
             }
         };
-        self.refuse(now, from, About::Connection, Refusal { reason, detail, retry_after: None }, MALFORMED_STRIKES);
+        self.refuse(
+            now,
+            from,
+            About::Connection,
+            Refusal { reason, detail, retry_after: None },
+            MALFORMED_STRIKES,
+        );
     }
 
     /// A STUN request from `from` reached our `to`, with a token or without.
@@ -295,8 +302,8 @@ impl Rendezvous {
 
     /// Lets go of what has expired by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(relieved) = self.topics.expire(now) {
-            self.accounts.relieve(relieved);
+        while let Some(expired) = self.topics.expire(now) {
+            self.accounts.relieve(expired.relieved);
         }
         if self.next_sweep.is_some_and(|at| at <= now) {
             self.accounts.sweep(now);
@@ -316,6 +323,7 @@ impl Rendezvous {
         Counts {
             connections: self.connections.len(),
             topics: self.topics.len(),
+            seats: self.accounts.seats(),
             offer_bytes: self.topics.offer_bytes(),
             expiring: self.topics.expiring(),
             accounts: self.accounts.len(),
@@ -362,16 +370,18 @@ impl Rendezvous {
         let Some(connection) = self.connections.get(&from) else { return Ok(()) };
         match connection.topics.get(&topic) {
             Some(held) if *held != side => {
-                return Err(Refusal::new(Reason::Unsupported, "one connection cannot be both sides of a topic"));
+                return Err(Refusal::new(
+                    Reason::Unsupported,
+                    "one connection cannot be both sides of a topic",
+                ));
             }
-            Some(_) => {}
             None if connection.topics.len() >= self.limits.topics_per_connection => {
                 return Err(Refusal::full("this connection has joined as many topics as it may"));
             }
             None if !self.topics.contains(&topic) && self.topics.len() >= self.limits.topics => {
                 return Err(Refusal::full("the server has no room for more topics"));
             }
-            None => {}
+            Some(_) | None => {}
         }
         let key = connection.account;
         let seats = self.accounts.get(key).map_or(0, |account| account.seats);

@@ -46,7 +46,9 @@ impl Buckets {
     }
 
     fn are_full(&self, now: Instant) -> bool {
-        [&self.messages, &self.joins, &self.publishes, &self.verifies].iter().all(|bucket| bucket.is_full(now))
+        [&self.messages, &self.joins, &self.publishes, &self.verifies]
+            .iter()
+            .all(|bucket| bucket.is_full(now))
     }
 }
 
@@ -96,7 +98,6 @@ impl Accounts {
     }
 
     /// All sides of topics.
-    #[cfg(test)]
     pub(super) fn seats(&self) -> usize {
         self.accounts.values().map(|account| account.seats).sum()
     }

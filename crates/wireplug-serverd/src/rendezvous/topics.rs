@@ -12,7 +12,7 @@ use crate::limits::AddressKey;
 /// All topics. A side exists while it has a member or an offer, a topic while a side does.
 #[derive(Debug, Default)]
 pub(super) struct Topics {
-    topics: HashMap<Topic, [Seat; 2]>,
+    seats: HashMap<Topic, [Seat; 2]>,
     expiries: BTreeSet<(Instant, Topic, Side)>,
     offer_bytes: usize,
 }
@@ -44,10 +44,17 @@ pub(super) struct Seated {
     pub(super) offer: Option<Arc<[u8]>>,
 }
 
+/// What an expired offer changed.
+#[derive(Debug)]
+pub(super) struct Expired {
+    /// The account that is relieved of the side, if nothing is left of it.
+    pub(super) relieved: Option<AddressKey>,
+}
+
 impl Topics {
     /// How many topics there are.
     pub(super) fn len(&self) -> usize {
-        self.topics.len()
+        self.seats.len()
     }
 
     /// Bytes of all kept offers.
@@ -62,12 +69,12 @@ impl Topics {
 
     /// Whether the topic exists.
     pub(super) fn contains(&self, topic: &Topic) -> bool {
-        self.topics.contains_key(topic)
+        self.seats.contains_key(topic)
     }
 
     /// Whose account a side is on.
     pub(super) fn account(&self, topic: &Topic, side: Side) -> Option<AddressKey> {
-        self.topics.get(topic)?[index(side)].account
+        self.seats.get(topic)?[index(side)].account
     }
 
     /// Makes `member` the holder of a side; an offer of the holder before it is kept until `expires`.
@@ -79,7 +86,7 @@ impl Topics {
         account: AddressKey,
         expires: Instant,
     ) -> Seated {
-        let seats = self.topics.entry(topic).or_default();
+        let seats = self.seats.entry(topic).or_default();
         let offer = seats[index(side.other())].offer.as_ref().map(|kept| kept.sealed.clone());
         let seat = &mut seats[index(side)];
         let replaced = seat.member.replace(member);
@@ -94,7 +101,7 @@ impl Topics {
 
     /// Keeps the offer of a side's member, and says who is on the other side.
     pub(super) fn publish(&mut self, topic: Topic, side: Side, sealed: Arc<[u8]>) -> Option<ConnectionId> {
-        let seats = self.topics.get_mut(&topic)?;
+        let seats = self.seats.get_mut(&topic)?;
         let other = seats[index(side.other())].member;
         let added = sealed.len();
         let old = seats[index(side)].offer.replace(Kept { sealed, expires: None });
@@ -105,7 +112,7 @@ impl Topics {
 
     /// The size of a side's offer, 0 without one.
     pub(super) fn offer_len(&self, topic: &Topic, side: Side) -> usize {
-        self.topics
+        self.seats
             .get(topic)
             .and_then(|seats| seats[index(side)].offer.as_ref())
             .map_or(0, |kept| kept.sealed.len())
@@ -113,8 +120,13 @@ impl Topics {
 
     /// The member is gone; its offer is kept until `expires`, or not at all. Gives the account that is
     /// relieved, if the side is.
-    pub(super) fn vacate(&mut self, topic: Topic, side: Side, expires: Option<Instant>) -> Option<AddressKey> {
-        let seat = &mut self.topics.get_mut(&topic)?[index(side)];
+    pub(super) fn vacate(
+        &mut self,
+        topic: Topic,
+        side: Side,
+        expires: Option<Instant>,
+    ) -> Option<AddressKey> {
+        let seat = &mut self.seats.get_mut(&topic)?[index(side)];
         seat.member = None;
         match (expires, seat.offer.as_mut()) {
             (Some(expires), Some(kept)) => {
@@ -137,17 +149,16 @@ impl Topics {
         self.expiries.first().map(|(at, ..)| *at)
     }
 
-    /// Drops one offer that has expired by `now`: `None` when there are no more, else the account that is
-    /// relieved, if one is.
-    pub(super) fn expire(&mut self, now: Instant) -> Option<Option<AddressKey>> {
+    /// Drops one offer that has expired by `now`; `None` when there are no more.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<Expired> {
         let (at, topic, side) = *self.expiries.first()?;
         if at > now {
             return None;
         }
-        let old = self.topics.get_mut(&topic).and_then(|seats| seats[index(side)].offer.take());
+        let old = self.seats.get_mut(&topic).and_then(|seats| seats[index(side)].offer.take());
         self.forget(topic, side, old);
         self.expiries.remove(&(at, topic, side));
-        Some(self.clear(topic, side))
+        Some(Expired { relieved: self.clear(topic, side) })
     }
 
     fn forget(&mut self, topic: Topic, side: Side, old: Option<Kept>) {
@@ -161,11 +172,11 @@ impl Topics {
 
     /// Removes a side that nothing is left of, and the topic with its last side.
     fn clear(&mut self, topic: Topic, side: Side) -> Option<AddressKey> {
-        let seats = self.topics.get_mut(&topic)?;
+        let seats = self.seats.get_mut(&topic)?;
         let seat = &mut seats[index(side)];
         let account = if seat.member.is_none() && seat.offer.is_none() { seat.account.take() } else { None };
         if seats.iter().all(|seat| seat.account.is_none()) {
-            self.topics.remove(&topic);
+            self.seats.remove(&topic);
         }
         account
     }

@@ -1,0 +1,220 @@
+//! Where the event loops meet: feeds what arrives to the state machines and carries out what they say.
+//!
+//! One lock around both. The server runs on one thread, so nobody waits for it; it is never held over an
+//! `await`, and it is what keeps the order of messages to one connection.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use wireplug_core::{Endpoint, TransactionId};
+use wireplug_proto::rendezvous::{About, ClientMessage, Reason, ServerMessage};
+use wireplug_proto::stun::{MAX_MESSAGE, probe};
+
+use crate::limits::Limits;
+use crate::outbox::Outbox;
+use crate::rendezvous::{ConnectError, ConnectionId, Counts, Departure, Output, Rendezvous};
+use crate::stun::{Datagram, Public, Responder};
+use crate::udp::UdpSockets;
+
+/// All that the server knows, and its UDP sockets.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    udp: UdpSockets,
+    timer: Notify,
+    outbox_capacity: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    rendezvous: Rendezvous,
+    responder: Responder,
+    outboxes: HashMap<ConnectionId, Arc<Outbox>>,
+    /// What the timer waits for.
+    timer: Option<Instant>,
+}
+
+impl Hub {
+    pub(crate) fn new(limits: Limits, udp: UdpSockets, public: Public) -> Self {
+        let stun = public.announce(&udp.configured());
+        let responder = Responder::new(udp.places().to_vec(), public, limits.stun, limits.sources);
+        // One offer for each topic, one notice that it was taken over, and answers to what is being read.
+        let outbox_capacity = 2 * limits.topics_per_connection + 64;
+        let rendezvous = Rendezvous::new(limits, stun, udp.probe_sources());
+        let state = State { rendezvous, responder, outboxes: HashMap::new(), timer: None };
+        Self { state: Mutex::new(state), udp, timer: Notify::new(), outbox_capacity }
+    }
+
+    /// The UDP sockets.
+    pub(crate) const fn udp(&self) -> &UdpSockets {
+        &self.udp
+    }
+
+    /// How much there is.
+    pub(crate) fn counts(&self) -> Counts {
+        self.lock().rendezvous.counts()
+    }
+
+    /// A WebSocket was opened.
+    pub(crate) fn connect(&self, address: IpAddr) -> Result<(ConnectionId, Arc<Outbox>), ConnectError> {
+        let token = random().map_err(|_| ConnectError::Full { own: false })?;
+        let mut state = self.lock();
+        let id = state.rendezvous.connect(Instant::now(), address, token)?;
+        let outbox = Arc::new(Outbox::new(self.outbox_capacity));
+        state.outboxes.insert(id, outbox.clone());
+        self.pump(&mut state);
+        Ok((id, outbox))
+    }
+
+    /// A binary frame arrived.
+    pub(crate) fn frame(&self, from: ConnectionId, frame: &[u8]) {
+        let decoded = ClientMessage::decode(frame);
+        let mut state = self.lock();
+        match decoded {
+            Ok(message) => state.rendezvous.message(Instant::now(), from, message),
+            Err(error) => state.rendezvous.malformed(Instant::now(), from, &error),
+        }
+        self.pump(&mut state);
+    }
+
+    /// A WebSocket has ended.
+    pub(crate) fn disconnect(&self, id: ConnectionId) {
+        let mut state = self.lock();
+        state.outboxes.remove(&id);
+        state.rendezvous.disconnect(Instant::now(), id);
+        self.pump(&mut state);
+    }
+
+    /// Receives and answers on one of the STUN sockets, for ever.
+    pub(crate) async fn serve_stun(&self, index: usize) {
+        let Some(socket) = self.udp.get(index) else { return };
+        let mut buffer = [0; MAX_MESSAGE];
+        loop {
+            let received = match socket.recv_from(&mut buffer).await {
+                Ok(received) if received.truncated => continue,
+                Ok(received) => received,
+                Err(error) => {
+                    tracing::debug!(%error, "receiving UDP failed");
+                    tokio::time::sleep(RETRY_RECEIVE).await;
+                    continue;
+                }
+            };
+            let payload = &buffer[..received.length];
+            self.datagram(Datagram { socket: index, from: received.from, to: received.to, payload });
+        }
+    }
+
+    /// Lets expire what expires, for ever.
+    pub(crate) async fn serve_time(&self) {
+        loop {
+            let due = {
+                let mut state = self.lock();
+                state.rendezvous.handle_timeout(Instant::now());
+                self.pump(&mut state);
+                state.timer = state.rendezvous.poll_timeout().map(|(at, _)| at);
+                state.timer
+            };
+            match due {
+                Some(due) => tokio::select! {
+                    () = tokio::time::sleep_until(due.into()) => {}
+                    () = self.timer.notified() => {}
+                },
+                None => self.timer.notified().await,
+            }
+        }
+    }
+
+    fn datagram(&self, datagram: Datagram<'_>) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let (heard, reply) = state.responder.handle(now, datagram);
+        if let Some(heard) = heard {
+            state.rendezvous.heard(now, datagram.from, heard.to, heard.token);
+            self.pump(&mut state);
+        }
+        drop(state);
+        if let Some((reply, socket)) = reply
+            .and_then(|reply| Some((self.udp.get(reply.socket)?, reply)))
+            .map(|(socket, reply)| (reply, socket))
+        {
+            // A full buffer loses the answer, as a network may; the client asks again.
+            if let Err(error) = socket.try_send_to(&reply.payload, datagram.from, reply.source) {
+                tracing::debug!(%error, "a STUN answer could not be sent");
+            }
+        }
+    }
+
+    /// Carries out what the rendezvous says.
+    fn pump(&self, state: &mut State) {
+        while let Some(output) = state.rendezvous.poll_output() {
+            match output {
+                Output::Send { to, message } => state.push(to, message),
+                Output::Offer { to, topic, sealed } => {
+                    if let Some(outbox) = state.outboxes.get(&to) {
+                        outbox.push_offer(topic, sealed);
+                    }
+                }
+                Output::Probe { by, id, endpoint, nonce, from } => {
+                    state.push(by, self.probe(id, endpoint, nonce, from));
+                }
+                Output::Close { connection, why } => {
+                    tracing::info!(?connection, why, "closing a connection");
+                    if let Some(outbox) = state.outboxes.remove(&connection) {
+                        outbox.close(why);
+                    }
+                }
+            }
+        }
+        let due = state.rendezvous.poll_timeout().map(|(at, _)| at);
+        if due.is_some_and(|due| state.timer.is_none_or(|timer| due < timer)) {
+            self.timer.notify_one();
+        }
+    }
+
+    /// Sends one probe, and says what to tell who asked for it.
+    fn probe(&self, id: u64, endpoint: Endpoint, nonce: [u8; 16], from: Departure) -> ServerMessage {
+        let sent = random().map_err(std::io::Error::other).and_then(|transaction| {
+            let payload = probe::probe(TransactionId::from_bytes(transaction), &nonce);
+            let socket = self.udp.get(from.socket).ok_or(std::io::ErrorKind::NotFound)?;
+            socket.try_send_to(&payload, endpoint.addr(), Some(from.source))
+        });
+        match sent {
+            Ok(()) => ServerMessage::Probed { id },
+            Err(error) => {
+                tracing::debug!(%error, %endpoint, "a probe could not be sent");
+                ServerMessage::Refused {
+                    about: About::Verify(id),
+                    reason: Reason::Other,
+                    detail: format!("the probe could not be sent: {error}"),
+                    retry_after: Some(RETRY_PROBE),
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A pause after an error of a UDP socket, so that one that stays costs no CPU.
+const RETRY_RECEIVE: std::time::Duration = std::time::Duration::from_millis(100);
+/// When a probe that the system did not take may be asked for again.
+const RETRY_PROBE: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl State {
+    fn push(&self, to: ConnectionId, message: ServerMessage) {
+        if let Some(outbox) = self.outboxes.get(&to) {
+            outbox.push(message);
+        }
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
