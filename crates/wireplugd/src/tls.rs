@@ -36,14 +36,13 @@ pub struct TlsError(String);
 /// [`TlsError`] if the cryptography compiled in cannot do TLS 1.2 or 1.3.
 pub fn client_config(pin: Option<Pin>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match pin {
-        Some(pin) => Arc::new(Pinned { pin, provider: Arc::clone(&provider) }),
-        None => {
-            let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .build()
-                .map_err(|error| TlsError(error.to_string()))?
-        }
+    let verifier: Arc<dyn ServerCertVerifier> = if let Some(pin) = pin {
+        Arc::new(Pinned { pin, provider: Arc::clone(&provider) })
+    } else {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .map_err(|error| TlsError(error.to_string()))?
     };
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

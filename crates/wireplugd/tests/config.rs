@@ -1,5 +1,8 @@
 //! Every complaint about a config names file, line, what is wrong and what is accepted.
 
+// A test that cannot go on panics.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::path::Path;
 
 use wireplug_core::{PublicKey, Tier};

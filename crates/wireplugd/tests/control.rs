@@ -1,5 +1,8 @@
 //! The control socket between a server and the client of `wireplug status`.
 
+// A test that cannot go on panics.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,5 +1,8 @@
 //! Strategies that behave badly hurt nobody else. Virtual time.
 
+// A test that cannot go on panics.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

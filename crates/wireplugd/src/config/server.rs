@@ -117,12 +117,9 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.host.to_str();
-        f.write_str("wss://")?;
-        if host.contains(':') {
-            write!(f, "[{host}]")?
-        } else {
-            f.write_str(&host)?
+        match self.host.to_str() {
+            host if host.contains(':') => write!(f, "wss://[{host}]")?,
+            host => write!(f, "wss://{host}")?,
         }
         if self.port != DEFAULT_PORT {
             write!(f, ":{}", self.port)?;

@@ -133,13 +133,11 @@ impl Connector {
     pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
         let (tcp, others) = self.reach().await?;
         let url = &self.server.url;
-        let socket = match timeout(OPEN_WITHIN, self.open(tcp)).await {
-            Ok(opened) => opened?,
-            Err(_) => {
-                let why = format!("no answer within {} s", OPEN_WITHIN.as_secs());
-                return Err(ConnectError::Tls { url: url.clone(), why });
-            }
+        let Ok(opened) = timeout(OPEN_WITHIN, self.open(tcp)).await else {
+            let why = format!("no answer within {} s", OPEN_WITHIN.as_secs());
+            return Err(ConnectError::Tls { url: url.clone(), why });
         };
+        let socket = opened?;
         let tcp = socket.get_ref().get_ref().0;
         let lost =
             |error: std::io::Error| ConnectError::Tcp { url: url.clone(), tried: 1, why: error.to_string() };
