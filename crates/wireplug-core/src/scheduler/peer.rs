@@ -68,6 +68,8 @@ pub(super) enum Effort {
 #[derive(Debug)]
 pub(super) struct Round {
     pub(super) started: Instant,
+    /// When the peer called last without saying anything new.
+    pub(super) called: Instant,
     /// The tunnel was up and is doubted since then.
     pub(super) doubting: bool,
     /// When the choice is to be looked at again.
@@ -176,21 +178,31 @@ impl Peer {
     /// A peer's offer came. Older ones of the same run, and the same one again, are ignored.
     pub(super) fn offered(&mut self, world: &mut World<'_>, mut offer: Offer) {
         offer.candidates.truncate(MAX_CANDIDATES);
-        match self.offers.iter().position(|known| known.version.instance == offer.version.instance) {
+        let same_run = self.offers.iter().position(|known| known.version.instance == offer.version.instance);
+        let replaced = match same_run {
             Some(index) if offer.version.replaces(&self.offers[index].version) => {
-                self.offers.remove(index);
+                Some(self.offers.remove(index))
             }
             Some(_) => return,
             None if self.offers.len() >= MAX_INSTANCES => {
                 self.offers.remove(0);
+                None
             }
-            None => {}
-        }
+            None => None,
+        };
+        let news =
+            replaced.is_none_or(|old| (&old.candidates, old.mapping) != (&offer.candidates, offer.mapping));
         self.offers.push(offer);
         self.set_targets(world.now);
         match &mut self.effort {
             Effort::Round(round) => {
-                round.started = world.now;
+                // A call without news makes sure that both listen for a while; it must not keep a hopeless round
+                // going for as long as the peer calls.
+                if news {
+                    round.started = world.now;
+                } else {
+                    round.called = world.now;
+                }
                 self.paths.hurry(world.now);
             }
             Effort::Rest | Effort::Pause { .. } => self.begin_round(world, Cause::Called),
@@ -296,6 +308,7 @@ impl Peer {
         }
         self.effort = Effort::Round(Round {
             started: world.now,
+            called: world.now,
             doubting: cause == Cause::Doubt,
             decide_at: None,
             unproven: 0,

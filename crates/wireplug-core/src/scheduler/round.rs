@@ -248,9 +248,10 @@ impl Peer {
             // A proven path is not left because the round ends: the follower's turn may come after it.
             choice.proof.at + follower_patience(choice.proof.rtt) + CONFIRM
         });
+        let end = (round.started + length).max(round.called + UPGRADE_WINDOW);
         match self.tunnel {
-            Tunnel::Down => (round.started + length).max(waited_for),
-            Tunnel::Up(_) | Tunnel::Trying(_) => round.started + length,
+            Tunnel::Down => end.max(waited_for),
+            Tunnel::Up(_) | Tunnel::Trying(_) => end,
         }
     }
 

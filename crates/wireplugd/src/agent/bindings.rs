@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(bindings.answered(start, mapped, ID, mapped), None);
         assert_eq!(bindings.answered(start, server(), TransactionId::from_bytes([8; 12]), mapped), None);
         let later = start + Duration::from_millis(40);
-        let (_, binding) = bindings.answered(later, server(), ID, mapped).unwrap();
+        let ((), binding) = bindings.answered(later, server(), ID, mapped).unwrap();
         assert_eq!(binding, Binding { mapped, rtt: Duration::from_millis(40) });
         assert_eq!(bindings.answered(later, server(), ID, mapped), None, "once");
     }

@@ -1,34 +1,36 @@
 //! One interface, for as long as it is the same device: the event loop that does what the scheduler decides.
 
+mod inbound;
+mod outbound;
+mod stun;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
-use wireplug_core::scheduler::{Command, Input, Ranking, Reason, Scheduler, SchedulerConfig, State, Verdict};
-use wireplug_core::{Endpoint, Family, PublicKey, StrategyName, Tier, TransactionId};
-use wireplug_net::{Device, DeviceError, DeviceState, Resolver};
-use wireplug_proto::rendezvous::About;
-use wireplug_proto::stun::{self, Incoming, binding};
-use wireplug_strategy::{Binding, Event, Host, PeerSituation, PortError, Situation, StunServer};
+use wireplug_core::scheduler::{Input, Ranking, Reason, Scheduler, SchedulerConfig, State};
+use wireplug_core::{Family, PublicKey, StrategyName, Tier};
+use wireplug_net::{Device, DeviceState, Resolver};
+use wireplug_strategy::{Host, PeerSituation, Situation, StunServer};
 
-use super::bindings::{Bindings, Due};
+use super::bindings::Bindings;
 use super::device::{DeviceTask, Job, News};
 use super::host::{AgentHost, Question};
 use super::network::{DEBOUNCE, Network, Place};
 use super::pairs::Pairs;
-use super::port::{Port, sender};
+use super::port::Port;
 use super::servers::{ServerEvent, Servers};
-use super::verify::{Act, Fresh, Verifications};
+use super::verify::{Fresh, Verifications};
 use super::{AgentConfig, AgentError, report};
 use crate::config::InterfaceConfig;
 use crate::control::Request;
 use crate::record::RecordFile;
-use crate::rendezvous::Event as Said;
-use crate::strategies::{EventQueue, Found, Runner};
+use crate::strategies::{EventQueue, Runner};
+use stun::{Held, Ticket};
 
 /// Why a session ended.
 #[derive(Debug)]
@@ -39,21 +41,7 @@ pub(super) enum End {
     Gone(String),
 }
 
-/// Whose the answer of a STUN server is.
-#[derive(Debug)]
-enum Ticket {
-    /// A strategy asked.
-    Strategy(oneshot::Sender<Result<Binding, PortError>>),
-    /// Verification must know which address is ours.
-    Ownership { server: usize, family: Family },
-}
-
-/// A strategy's question that has to wait until no probe can be on its way.
-struct Held {
-    server: SocketAddr,
-    answer: oneshot::Sender<Result<Binding, PortError>>,
-}
-
+/// One interface and all that is known of it.
 pub(super) struct Session<'a> {
     config: &'a AgentConfig,
     state: DeviceState,
@@ -340,306 +328,6 @@ impl Session<'_> {
         configured.unwrap_or_else(|| key.to_string())
     }
 
-    async fn perform(&mut self, command: Command) {
-        match command {
-            Command::Check { peer, to, transaction, tier, nominate } => {
-                let Some(pair) = self.pairs.get(&peer) else { return };
-                let payload = pair.check_request(transaction, tier, nominate);
-                if let Err(error) = self.port.send(&self.network.routes, to, payload).await {
-                    debug!(%to, %error, "check not sent");
-                    if let Some(why) = error.for_path() {
-                        self.scheduler.handle(now(), Input::Unsendable { peer, to, why });
-                    }
-                }
-            }
-            Command::Answer { peer, to, transaction } => {
-                let Some(pair) = self.pairs.get(&peer) else { return };
-                let payload = pair.check_response(transaction, to.addr());
-                if let Err(error) = self.port.send(&self.network.routes, to, payload).await {
-                    debug!(%to, %error, "answer not sent");
-                }
-            }
-            Command::Verify { generation, endpoint } => {
-                let server = self.servers.first_up(endpoint.family());
-                let fresh = &mut FreshFrom(&self.servers);
-                self.verifications.begin(now(), generation, endpoint, server, fresh);
-            }
-            Command::Publish { peer, offer } => {
-                let Some(pair) = self.pairs.get(&peer) else { return };
-                debug!(peer = %self.peer_name(&peer), candidates = ?offer.candidates, mapping = ?offer.mapping, "offer sent");
-                self.servers.publish(pair.topic(), &pair.seal(&offer, random()));
-            }
-            Command::Update { peer, endpoint, stimulus } => self.apply(peer, endpoint, stimulus).await,
-        }
-    }
-
-    /// Has the device changed. The route is looked up again just before: a path through a tunnel loops it.
-    async fn apply(
-        &mut self,
-        peer: PublicKey,
-        endpoint: Option<Endpoint>,
-        stimulus: wireplug_core::scheduler::Stimulus,
-    ) {
-        if let Some(to) = endpoint {
-            let route = self.network.routes.lookup(to.ip(), self.state.fwmark).await;
-            if route.is_ok_and(|route| route.tunnel) {
-                warn!(peer = %self.peer_name(&peer), "an endpoint that is reached through a tunnel is not set");
-                let why = wireplug_core::scheduler::Unsendable::ThroughTunnel;
-                self.scheduler.handle(now(), Input::Unsendable { peer, to, why });
-                return;
-            }
-            info!(peer = %self.peer_name(&peer), "endpoint set");
-            debug!(peer = %self.peer_name(&peer), endpoint = %to, ?stimulus, "endpoint set to");
-        }
-        if self.jobs.send(Job::Update { peer, endpoint, stimulus }).await.is_err() {
-            debug!("the device's task is gone");
-        }
-    }
-
-    fn act(&mut self, act: Act) {
-        match act {
-            Act::Own { server, address } => {
-                let family = Family::of(address.ip());
-                self.ask(address, Ticket::Ownership { server, family });
-            }
-            Act::Ask { server, id, endpoint, nonce } => {
-                debug!(%endpoint, "asking the server for a probe");
-                self.servers.verify(server, id, endpoint, nonce);
-            }
-            Act::Tell { generation, endpoint, verdict } => {
-                match &verdict {
-                    Verdict::Wrong { why } => info!(%why, "a candidate is not ours, and is not offered"),
-                    verdict => debug!(%endpoint, ?verdict, "candidate verified"),
-                }
-                self.scheduler.handle(now(), Input::Verdict { generation, endpoint, verdict });
-            }
-        }
-    }
-
-    fn ask(&mut self, server: SocketAddr, ticket: Ticket) {
-        let transaction = TransactionId::from_bytes(random());
-        let at = now();
-        if let Err(ticket) = self.bindings.begin(at, server, transaction, ticket) {
-            self.give_up(ticket, PortError::Timeout { server, after: Duration::ZERO });
-        }
-    }
-
-    async fn binding_due(&mut self, due: Due<Ticket>) {
-        match due {
-            Due::GivenUp(ticket, error) => self.give_up(ticket, error),
-            Due::Send { server, transaction } => {
-                let payload = binding::request(
-                    transaction,
-                    self.servers.token_of(server).as_ref(),
-                    binding::Change::None,
-                );
-                let sent = match sender(server) {
-                    Some(to) => self.port.send(&self.network.routes, to, payload).await,
-                    None => return,
-                };
-                let Err(error) = sent else { return };
-                if error.for_path().is_some() || !self.port.is_possible() {
-                    let why = if self.port.is_possible() {
-                        PortError::NoRoute { server, why: error.to_string() }
-                    } else {
-                        PortError::NotPermitted
-                    };
-                    if let Some(ticket) = self.bindings.fail(transaction) {
-                        self.give_up(ticket, why);
-                    }
-                }
-            }
-        }
-    }
-
-    fn give_up(&mut self, ticket: Ticket, error: PortError) {
-        match ticket {
-            Ticket::Strategy(answer) => drop(answer.send(Err(error))),
-            Ticket::Ownership { server, family } => {
-                debug!(%error, "the server did not tell our address");
-                self.verifications.not_owned(server, family);
-            }
-        }
-    }
-
-    /// Lets questions to servers' second addresses go once no probe can be on its way.
-    fn release_held(&mut self) {
-        let verifications = &self.verifications;
-        let (go, stay) = std::mem::take(&mut self.held)
-            .into_iter()
-            .partition(|held: &Held| !verifications.is_running(Family::of(held.server.ip())));
-        self.held = stay;
-        for held in go {
-            self.ask(held.server, Ticket::Strategy(held.answer));
-        }
-    }
-
-    fn question(&mut self, Question { server, answer }: Question) {
-        if self.servers.is_secondary(server) && self.verifications.is_running(Family::of(server.ip())) {
-            self.held.push(Held { server, answer });
-        } else {
-            self.ask(server, Ticket::Strategy(answer));
-        }
-    }
-
-    fn strategy_said(&mut self, Found { strategy, generation, event }: Found) {
-        let input = match event {
-            Event::Found(candidate) => {
-                debug!(%strategy, endpoint = %candidate.endpoint, evidence = candidate.evidence, "candidate found");
-                Input::Found { generation, candidate }
-            }
-            Event::Lost(endpoint) => Input::Lost { generation, strategy, endpoint },
-            Event::Suggested { peer, candidate } => Input::Suggested { generation, peer, candidate },
-            Event::Withdrawn { peer, endpoint } => Input::Withdrawn { generation, peer, strategy, endpoint },
-            Event::Mapping(mapping) => {
-                debug!(%strategy, ?mapping, "the NAT's kind");
-                Input::Mapping { generation, mapping }
-            }
-            Event::Note(words) => {
-                debug!(%strategy, words, "note");
-                self.notes.insert(strategy, words);
-                return;
-            }
-        };
-        self.scheduler.handle(now(), input);
-    }
-
-    fn device_news(&mut self, news: News) -> Option<End> {
-        self.reading = false;
-        match news {
-            News::Unreadable(error @ DeviceError::NoSuchInterface(_)) => Some(End::Gone(error.to_string())),
-            News::Unreadable(error) => {
-                warn!(%error, "the device cannot be read now");
-                None
-            }
-            News::Read(state, view) => {
-                if state.public_key != self.state.public_key {
-                    return Some(End::Gone("the interface has another private key".to_owned()));
-                }
-                if (state.ifindex, state.fwmark) != (self.state.ifindex, self.state.fwmark) {
-                    return Some(End::Gone("the interface was made anew".to_owned()));
-                }
-                self.state = *state;
-                self.port.renumber(self.state.listen_port);
-                self.follow_peers();
-                self.scheduler.handle(now(), Input::Device(view));
-                None
-            }
-        }
-    }
-
-    fn follow_peers(&mut self) {
-        let peers = self.state.peers.iter().map(|peer| peer.public_key);
-        let (new, left) = self.pairs.follow(&self.state.private_key, peers);
-        for key in new {
-            if let Some(pair) = self.pairs.get(&key) {
-                self.servers.join(pair);
-            }
-        }
-        for topic in left {
-            self.servers.leave(topic);
-        }
-    }
-
-    fn server_said(&mut self, server: usize, event: Said) {
-        let url = self.servers.url(server).to_string();
-        match event {
-            Said::Up { token, stun } => {
-                info!(server = %url, "connected");
-                self.verifications.forget_server(server);
-                if self.servers.up(server, token, stun) {
-                    self.scheduler.handle(now(), Input::ServerUp);
-                }
-            }
-            Said::Down { why } => {
-                self.verifications.forget_server(server);
-                if let Some(why) = self.servers.down(server, why) {
-                    self.scheduler.handle(now(), Input::ServerDown { why });
-                }
-            }
-            Said::Offer { topic, sealed } => {
-                let Some((peer, pair)) = self.pairs.of_topic(&topic) else { return };
-                match pair.open(&sealed) {
-                    Ok(offer) => {
-                        debug!(peer = %self.peer_name(&peer), candidates = ?offer.candidates, mapping = ?offer.mapping, "offer received");
-                        self.scheduler.handle(now(), Input::OfferArrived { peer, offer });
-                    }
-                    Err(error) => debug!(peer = %self.peer_name(&peer), %error, "an offer was refused"),
-                }
-            }
-            Said::Probed { id } => self.verifications.sent(now(), server, id),
-            Said::Refused { about: About::Verify(id), reason, detail, .. } => {
-                debug!(server = %url, %detail, "the server sends no probe");
-                self.verifications.refused(server, id, reason);
-            }
-            Said::Refused { about, detail, retry_after, .. } => {
-                let retry_s = retry_after.map(|after| after.as_secs());
-                warn!(server = %url, about = ?about_word(&about), %detail, retry_s, "the server refused");
-            }
-        }
-    }
-
-    async fn datagram(&mut self, datagram: &wireplug_net::Datagram) {
-        let Some(from) = sender(datagram.from) else { return };
-        match stun::classify(&datagram.payload) {
-            Incoming::Other => {}
-            Incoming::Probe { nonce } => self.verifications.arrived(&nonce),
-            Incoming::Response { transaction } => self.response(from, transaction, &datagram.payload),
-            Incoming::CheckRequest { transaction, tag } => {
-                let Some((peer, pair)) = self.pairs.of_tag(tag) else { return };
-                let Ok(request) = pair.open_check_request(&datagram.payload) else { return };
-                // A check that came through a tunnel proves a path through it.
-                if self.network.routes.is_tunnel(datagram.ifindex).await.unwrap_or(false) {
-                    return;
-                }
-                debug!(peer = %self.peer_name(&peer), %from, nominated = request.nominate, "check received");
-                let (tier, nominated) = (request.tier, request.nominate);
-                self.scheduler
-                    .handle(now(), Input::CheckRequested { peer, from, transaction, tier, nominated });
-            }
-        }
-    }
-
-    fn response(&mut self, from: Endpoint, transaction: TransactionId, payload: &[u8]) {
-        if let Ok(answer) = binding::parse_response(payload)
-            && let Some((ticket, binding)) =
-                self.bindings.answered(now(), from.addr(), transaction, answer.mapped)
-        {
-            match ticket {
-                Ticket::Strategy(answer) => drop(answer.send(Ok(binding))),
-                Ticket::Ownership { server, .. } => {
-                    let fresh = &mut FreshFrom(&self.servers);
-                    self.verifications.owned_by(now(), server, binding, fresh);
-                }
-            }
-            return;
-        }
-        // Which pair's check it answers is known to the scheduler by its transaction alone; the integrity tells
-        // whether it is true.
-        let Some(peer) = self.scheduler.asked(&transaction, from) else { return };
-        let Some(pair) = self.pairs.get(&peer) else { return };
-        if pair.open_check_response(payload).is_ok() {
-            debug!(peer = %self.peer_name(&peer), %from, "path proven");
-            self.scheduler.handle(now(), Input::CheckAnswered { peer, from, transaction });
-        }
-    }
-
-    async fn look_at_network(&mut self) {
-        let place = self.network.look(self.state.fwmark).await;
-        if place == self.place {
-            return;
-        }
-        info!("the network changed");
-        self.place = place;
-        self.verifications.forget_all();
-        for (server, ticket) in self.bindings.drain().collect::<Vec<_>>() {
-            let why = "the network changed".to_owned();
-            self.give_up(ticket, PortError::NoRoute { server, why });
-        }
-        self.servers.kick();
-        self.scheduler.handle(now(), Input::NetworkChanged);
-    }
-
     fn answer(&mut self, request: Request) {
         match request {
             Request::Status(answer) => {
@@ -655,15 +343,6 @@ impl Session<'_> {
                 drop(answer.send(status));
             }
         }
-    }
-}
-
-fn about_word(about: &About) -> &'static str {
-    match about {
-        About::Join(_) => "joining a topic",
-        About::Publish(_) => "an offer",
-        About::Verify(_) => "a probe",
-        About::Connection => "the connection",
     }
 }
 

@@ -1,0 +1,159 @@
+//! What happened is told to the scheduler.
+
+use tracing::{debug, info, warn};
+use wireplug_core::scheduler::Input;
+use wireplug_net::{Datagram, DeviceError};
+use wireplug_proto::rendezvous::About;
+use wireplug_proto::stun::{self, Incoming};
+use wireplug_strategy::{Event, PortError};
+
+use super::super::device::News;
+use super::super::port::sender;
+use super::{End, Session, now};
+use crate::rendezvous::Event as Said;
+use crate::strategies::Found;
+
+impl Session<'_> {
+    pub(super) fn strategy_said(&mut self, Found { strategy, generation, event }: Found) {
+        let input = match event {
+            Event::Found(candidate) => {
+                debug!(%strategy, endpoint = %candidate.endpoint, evidence = candidate.evidence, "candidate found");
+                Input::Found { generation, candidate }
+            }
+            Event::Lost(endpoint) => Input::Lost { generation, strategy, endpoint },
+            Event::Suggested { peer, candidate } => Input::Suggested { generation, peer, candidate },
+            Event::Withdrawn { peer, endpoint } => Input::Withdrawn { generation, peer, strategy, endpoint },
+            Event::Mapping(mapping) => {
+                debug!(%strategy, ?mapping, "the NAT's kind");
+                Input::Mapping { generation, mapping }
+            }
+            Event::Note(words) => {
+                debug!(%strategy, words, "note");
+                self.notes.insert(strategy, words);
+                return;
+            }
+        };
+        self.scheduler.handle(now(), input);
+    }
+
+    pub(super) fn device_news(&mut self, news: News) -> Option<End> {
+        self.reading = false;
+        match news {
+            News::Unreadable(error @ DeviceError::NoSuchInterface(_)) => Some(End::Gone(error.to_string())),
+            News::Unreadable(error) => {
+                warn!(%error, "the device cannot be read now");
+                None
+            }
+            News::Read(state, view) => {
+                if state.public_key != self.state.public_key {
+                    return Some(End::Gone("the interface has another private key".to_owned()));
+                }
+                if (state.ifindex, state.fwmark) != (self.state.ifindex, self.state.fwmark) {
+                    return Some(End::Gone("the interface was made anew".to_owned()));
+                }
+                self.state = *state;
+                self.port.renumber(self.state.listen_port);
+                self.follow_peers();
+                self.scheduler.handle(now(), Input::Device(view));
+                None
+            }
+        }
+    }
+
+    pub(super) fn follow_peers(&mut self) {
+        let peers = self.state.peers.iter().map(|peer| peer.public_key);
+        let (new, left) = self.pairs.follow(&self.state.private_key, peers);
+        for key in new {
+            if let Some(pair) = self.pairs.get(&key) {
+                self.servers.join(pair);
+            }
+        }
+        for topic in left {
+            self.servers.leave(topic);
+        }
+    }
+
+    pub(super) fn server_said(&mut self, server: usize, event: Said) {
+        let url = self.servers.url(server).to_string();
+        match event {
+            Said::Up { token, stun } => {
+                info!(server = %url, "connected");
+                self.verifications.forget_server(server);
+                if self.servers.up(server, token, stun) {
+                    self.scheduler.handle(now(), Input::ServerUp);
+                }
+            }
+            Said::Down { why } => {
+                self.verifications.forget_server(server);
+                if let Some(why) = self.servers.down(server, why) {
+                    self.scheduler.handle(now(), Input::ServerDown { why });
+                }
+            }
+            Said::Offer { topic, sealed } => {
+                let Some((peer, pair)) = self.pairs.of_topic(&topic) else { return };
+                match pair.open(&sealed) {
+                    Ok(offer) => {
+                        debug!(peer = %self.peer_name(&peer), candidates = ?offer.candidates, mapping = ?offer.mapping, "offer received");
+                        self.scheduler.handle(now(), Input::OfferArrived { peer, offer });
+                    }
+                    Err(error) => debug!(peer = %self.peer_name(&peer), %error, "an offer was refused"),
+                }
+            }
+            Said::Probed { id } => self.verifications.sent(now(), server, id),
+            Said::Refused { about: About::Verify(id), reason, detail, .. } => {
+                debug!(server = %url, %detail, "the server sends no probe");
+                self.verifications.refused(server, id, reason);
+            }
+            Said::Refused { about, detail, retry_after, .. } => {
+                let retry_s = retry_after.map(|after| after.as_secs());
+                warn!(server = %url, about = ?about_word(&about), %detail, retry_s, "the server refused");
+            }
+        }
+    }
+
+    pub(super) async fn datagram(&mut self, datagram: &Datagram) {
+        let Some(from) = sender(datagram.from) else { return };
+        match stun::classify(&datagram.payload) {
+            Incoming::Other => {}
+            Incoming::Probe { nonce } => self.verifications.arrived(&nonce),
+            Incoming::Response { transaction } => self.response(from, transaction, &datagram.payload),
+            Incoming::CheckRequest { transaction, tag } => {
+                let Some((peer, pair)) = self.pairs.of_tag(tag) else { return };
+                let Ok(request) = pair.open_check_request(&datagram.payload) else { return };
+                // A check that came through a tunnel proves a path through it.
+                if self.network.routes.is_tunnel(datagram.ifindex).await.unwrap_or(false) {
+                    return;
+                }
+                debug!(peer = %self.peer_name(&peer), %from, nominated = request.nominate, "check received");
+                let (tier, nominated) = (request.tier, request.nominate);
+                self.scheduler
+                    .handle(now(), Input::CheckRequested { peer, from, transaction, tier, nominated });
+            }
+        }
+    }
+
+    pub(super) async fn look_at_network(&mut self) {
+        let place = self.network.look(self.state.fwmark).await;
+        if place == self.place {
+            return;
+        }
+        info!("the network changed");
+        self.place = place;
+        self.verifications.forget_all();
+        for (server, ticket) in self.bindings.drain().collect::<Vec<_>>() {
+            let why = "the network changed".to_owned();
+            self.give_up(ticket, PortError::NoRoute { server, why });
+        }
+        self.servers.kick();
+        self.scheduler.handle(now(), Input::NetworkChanged);
+    }
+}
+
+fn about_word(about: &About) -> &'static str {
+    match about {
+        About::Join(_) => "joining a topic",
+        About::Publish(_) => "an offer",
+        About::Verify(_) => "a probe",
+        About::Connection => "the connection",
+    }
+}
