@@ -13,10 +13,14 @@ impl Peer {
         match (&self.tunnel, &self.effort) {
             (Tunnel::Up(_), _) if self.tier_in_use_is_relayed() => State::Relayed,
             (Tunnel::Up(_), _) => State::Connected,
-            (Tunnel::Down, Effort::Round(_)) if self.paths.is_empty() => State::Gathering,
-            (Tunnel::Trying(_), _) | (Tunnel::Down, Effort::Round(_)) => State::Checking,
-            (Tunnel::Down, Effort::Pause { .. }) if self.is_on_its_own() => State::Idle,
-            (Tunnel::Down, Effort::Pause { .. }) => State::Unreachable,
+            (Tunnel::Trying(_), _) => State::Checking,
+            (Tunnel::Down, Effort::Round(_)) if self.failures == 0 && self.paths.is_empty() => {
+                State::Gathering
+            }
+            (Tunnel::Down, Effort::Round(_)) if self.failures == 0 => State::Checking,
+            // A round after one that failed changes nothing yet, unless the peer has news.
+            (Tunnel::Down, Effort::Round(_) | Effort::Pause { .. }) if self.is_on_its_own() => State::Idle,
+            (Tunnel::Down, Effort::Round(_) | Effort::Pause { .. }) => State::Unreachable,
             (Tunnel::Down, Effort::Rest) => State::Idle,
         }
     }

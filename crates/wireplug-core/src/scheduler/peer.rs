@@ -192,6 +192,10 @@ impl Peer {
         };
         let news =
             replaced.is_none_or(|old| (&old.candidates, old.mapping) != (&offer.candidates, offer.mapping));
+        if news {
+            self.failures = 0;
+            self.reason = None;
+        }
         self.offers.push(offer);
         self.set_targets(world.now);
         match &mut self.effort {

@@ -1,0 +1,10 @@
+//! What the scheduler promises, one promise a test, on virtual time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod applying;
+mod arbitrary;
+mod driver;
+mod offers;
+mod rounds;
+mod watching;

@@ -1,0 +1,157 @@
+//! What is offered to the peer, and what of its offers is believed.
+
+use std::time::Duration;
+
+use wireplug_core::scheduler::{Input, Verdict};
+use wireplug_core::{Mapping, OfferVersion, Proof, Reach, Tier};
+
+use crate::driver::{Driver, PEER, endpoint, ms, name, offer, own, remote};
+
+const OURS: &str = "203.0.113.9:51820";
+const PUBLIC: &str = "198.51.100.7:51820";
+
+fn found(driver: &mut Driver, at: &str, strategy: &str, tier: Tier, proof: Proof) {
+    let generation = driver.scheduler.generation();
+    driver.take(Input::Found { generation, candidate: own(at, strategy, tier, proof) });
+}
+
+fn judged(driver: &mut Driver, at: &str, verdict: Verdict) {
+    let generation = driver.scheduler.generation();
+    driver.take(Input::Verdict { generation, endpoint: endpoint(at), verdict });
+}
+
+#[test]
+fn a_candidate_is_offered_only_when_the_server_has_proven_it() {
+    for (verdict, reach) in [
+        (Verdict::Open, Some(Reach::Open)),
+        (Verdict::Filtered, Some(Reach::Filtered)),
+        (Verdict::Wrong { why: "not ours".to_owned() }, None),
+        (Verdict::Unknown, None),
+    ] {
+        let mut driver = Driver::initiator().begun();
+        found(&mut driver, OURS, "direct", Tier::Direct, Proof::Server);
+        assert_eq!(driver.verifications, [endpoint(OURS)]);
+        driver.pass(ms(100));
+        assert!(driver.offers.is_empty(), "not before the verdict");
+        judged(&mut driver, OURS, verdict);
+        driver.pass(ms(400));
+        let offered: Vec<_> = driver.offers.last().unwrap().candidates.iter().map(|c| c.reach).collect();
+        assert_eq!(offered, Vec::from_iter(reach));
+    }
+}
+
+#[test]
+fn what_no_server_could_judge_is_asked_again_when_one_is_there() {
+    let mut driver = Driver::initiator();
+    driver.look();
+    found(&mut driver, OURS, "direct", Tier::Direct, Proof::Server);
+    judged(&mut driver, OURS, Verdict::Unknown);
+    driver.take(Input::ServerUp);
+    assert_eq!(driver.verifications, [endpoint(OURS), endpoint(OURS)]);
+}
+
+#[test]
+fn even_without_candidates_the_peer_is_told_so_that_it_listens() {
+    let mut driver = Driver::initiator().begun();
+    driver.pass(ms(299));
+    assert!(driver.offers.is_empty());
+    driver.pass(ms(2));
+    assert_eq!(driver.offers.len(), 1);
+    assert!(driver.offers[0].candidates.is_empty());
+}
+
+#[test]
+fn candidates_found_and_lost_make_new_offers_best_first() {
+    let mut driver = Driver::initiator().begun();
+    found(&mut driver, OURS, "hole-punch", Tier::Punched, Proof::Done(Reach::Filtered));
+    assert_eq!(driver.offers.len(), 1, "at once");
+    found(&mut driver, "203.0.113.8:9", "direct", Tier::Direct, Proof::Done(Reach::Open));
+    driver.pass(ms(50));
+    let last = driver.offers.last().unwrap();
+    let tiers: Vec<_> = last.candidates.iter().map(|candidate| candidate.tier).collect();
+    assert_eq!(tiers, [Tier::Direct, Tier::Punched]);
+    assert!(last.version.replaces(&driver.offers[0].version));
+
+    let generation = driver.scheduler.generation();
+    driver.take(Input::Lost { generation, strategy: name("hole-punch"), endpoint: endpoint(OURS) });
+    driver.take(Input::Mapping { generation, mapping: Mapping::DestinationDependent });
+    driver.pass(ms(50));
+    let last = driver.offers.last().unwrap();
+    assert_eq!(last.candidates.len(), 1);
+    assert_eq!(last.mapping, Mapping::DestinationDependent);
+}
+
+#[test]
+fn a_candidate_is_forgotten_at_the_end_of_its_life() {
+    let mut driver = Driver::initiator().begun();
+    let mut candidate = own(OURS, "hole-punch", Tier::Punched, Proof::Done(Reach::Filtered));
+    candidate.lifetime = Some(Duration::from_secs(2));
+    driver.take(Input::Found { generation: 1, candidate });
+    driver.pass(Duration::from_secs(2) + ms(50));
+    assert!(driver.offers.last().unwrap().candidates.is_empty());
+}
+
+#[test]
+fn another_network_voids_what_was_found_in_the_last_one() {
+    let mut driver = Driver::initiator().begun();
+    found(&mut driver, OURS, "hole-punch", Tier::Punched, Proof::Done(Reach::Filtered));
+    driver.take(Input::NetworkChanged);
+    let late = own("203.0.113.7:1", "hole-punch", Tier::Punched, Proof::Done(Reach::Filtered));
+    driver.take(Input::Found { generation: 1, candidate: late });
+    driver.pass(ms(400));
+    let last = driver.offers.last().unwrap();
+    assert_eq!((last.version.generation, last.candidates.len()), (2, 0));
+}
+
+#[test]
+fn old_and_repeated_offers_are_ignored() {
+    let mut driver = Driver::initiator().begun();
+    let at = |generation, revision| {
+        let mut offer = offer(1, revision, vec![remote(PUBLIC, "direct", Tier::Direct)]);
+        offer.version = OfferVersion { instance: 1, generation, revision };
+        Input::OfferArrived { peer: PEER, offer }
+    };
+    driver.take(at(2, 5));
+    let mut empty = offer(1, 9, vec![]);
+    for (generation, revision) in [(1, 9), (2, 5), (2, 4)] {
+        empty.version = OfferVersion { instance: 1, generation, revision };
+        driver.take(Input::OfferArrived { peer: PEER, offer: empty.clone() });
+    }
+    let sent = driver.checks.len();
+    driver.pass(ms(300));
+    assert!(driver.checks.len() > sent, "the candidate is still there");
+    empty.version = OfferVersion { instance: 1, generation: 2, revision: 6 };
+    driver.take(Input::OfferArrived { peer: PEER, offer: empty });
+    let sent = driver.checks.len();
+    driver.pass(ms(300));
+    assert_eq!(driver.checks.len(), sent, "a newer offer takes it back");
+}
+
+#[test]
+fn an_old_offer_that_is_replayed_cannot_push_the_true_one_out() {
+    let mut driver = Driver::initiator().begun();
+    driver.take(Input::OfferArrived {
+        peer: PEER,
+        offer: offer(1, 1, vec![remote(PUBLIC, "direct", Tier::Direct)]),
+    });
+    driver.take(Input::OfferArrived {
+        peer: PEER,
+        offer: offer(2, 1, vec![remote("203.0.113.66:1", "direct", Tier::Direct)]),
+    });
+    driver.checks.clear();
+    driver.pass(ms(300));
+    assert!(driver.checks.iter().any(|check| check.to == endpoint(PUBLIC)));
+}
+
+#[test]
+fn strategies_that_are_not_enabled_are_neither_offered_nor_tried() {
+    let mut driver = Driver::initiator().begun();
+    found(&mut driver, OURS, "pcp", Tier::Mapped, Proof::Done(Reach::Open));
+    driver.take(Input::OfferArrived {
+        peer: PEER,
+        offer: offer(1, 1, vec![remote(PUBLIC, "pcp", Tier::Mapped)]),
+    });
+    driver.pass(Duration::from_secs(2));
+    assert!(driver.offers.iter().all(|offer| offer.candidates.is_empty()));
+    assert!(driver.checks.is_empty());
+}

@@ -1,0 +1,98 @@
+//! A tunnel that is up is watched, doubted when it is silent, and never given up for silence alone.
+
+use std::time::Duration;
+
+use wireplug_core::Tier;
+use wireplug_core::scheduler::{Input, Keepalive, State, Stimulus};
+
+use crate::driver::{Driver, PEER, endpoint, offer, remote};
+
+const PUBLIC: &str = "198.51.100.7:51820";
+
+/// Connected and settled, with our keepalive.
+fn settled() -> Driver {
+    let mut driver = Driver::initiator().begun();
+    driver.take(Input::OfferArrived {
+        peer: PEER,
+        offer: offer(1, 1, vec![remote(PUBLIC, "direct", Tier::Direct)]),
+    });
+    driver.answer(PUBLIC);
+    driver.handshake(PUBLIC);
+    driver.view.keepalive = Keepalive::Ours(25);
+    driver.pass_looking(Duration::from_secs(5));
+    assert!(!driver.scheduler.demand().working);
+    driver.checks.clear();
+    driver.updates.clear();
+    driver
+}
+
+#[test]
+fn a_tunnel_that_is_heard_costs_nothing() {
+    let mut driver = settled();
+    let said = driver.offers.len();
+    for _ in 0..10 {
+        driver.view.rx_bytes += 32;
+        driver.view.tx_bytes += 32;
+        driver.view.handshake.as_mut().unwrap().age = Duration::from_secs(60);
+        driver.pass_looking(Duration::from_secs(25));
+    }
+    assert_eq!((driver.checks.len(), driver.updates.len(), driver.offers.len()), (0, 0, said));
+}
+
+#[test]
+fn silence_begins_a_check_of_the_path_and_an_answer_ends_the_doubt() {
+    let mut driver = settled();
+    driver.view.tx_bytes += 1000;
+    driver.pass_looking(Duration::from_secs(20));
+    assert!(driver.checks.iter().any(|check| check.to == endpoint(PUBLIC)));
+    assert_eq!(driver.status().state, State::Connected, "silence alone demotes nothing");
+    driver.answer(PUBLIC);
+    driver.pass_looking(Duration::from_secs(10));
+    assert_eq!(driver.status().state, State::Connected);
+    assert_eq!(driver.applied(), []);
+}
+
+#[test]
+fn a_path_that_is_silent_and_does_not_answer_is_given_up_but_its_endpoint_stays() {
+    let mut driver = settled();
+    driver.view.tx_bytes += 1000;
+    driver.pass_looking(Duration::from_secs(40));
+    assert_ne!(driver.status().state, State::Connected);
+    assert_eq!(driver.updates, []);
+}
+
+#[test]
+fn when_the_path_in_use_is_dead_another_proven_one_replaces_it() {
+    let mut driver = settled();
+    driver.view.tx_bytes += 1000;
+    driver.pass_looking(Duration::from_secs(19));
+    let moved = vec![remote("198.51.100.99:7", "hole-punch", Tier::Punched)];
+    driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, 2, moved) });
+    driver.answer("198.51.100.99:7");
+    driver.pass_looking(Duration::from_secs(2));
+    assert_eq!(driver.updates, [(Some(endpoint("198.51.100.99:7")), Stimulus::Restart(25))]);
+}
+
+#[test]
+fn a_tunnel_that_worked_before_the_start_is_connected_and_left_alone() {
+    let mut driver = Driver::initiator();
+    driver.handshake(PUBLIC);
+    driver.take(Input::ServerUp);
+    assert_eq!(driver.status().state, State::Connected);
+    driver.pass_looking(Duration::from_secs(10));
+    assert_eq!(driver.updates, []);
+    assert!(!driver.scheduler.demand().working, "and the port is closed");
+}
+
+#[test]
+fn an_idle_peer_without_wireplug_stays_idle_with_its_endpoint() {
+    let mut driver = Driver::initiator();
+    driver.view.endpoint = Some(endpoint(PUBLIC));
+    let mut driver = driver.begun();
+    driver.pass_looking(Duration::from_secs(120));
+    assert_eq!(driver.status().state, State::Idle);
+    assert_eq!(driver.updates, []);
+    driver.handshake(PUBLIC);
+    assert_eq!(driver.status().state, State::Connected);
+    assert_eq!(driver.updates, [], "its keepalive is none of our business");
+}
