@@ -1,6 +1,6 @@
 //! `wireplug-serverd`: the rendezvous server in the foreground.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -33,7 +33,8 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_env("WIREPLUG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     let done = match arguments.command {
         Some(Command::Pin) => print_pin(&arguments),
         None => run(&arguments),
@@ -41,10 +42,21 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wireplug-serverd: {error:#}");
+            eprintln!("wireplug-serverd: {}", explain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes; one that already tells its cause does not tell it twice.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn print_pin(arguments: &Arguments) -> anyhow::Result<()> {
