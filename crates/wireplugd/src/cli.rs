@@ -19,7 +19,6 @@ use crate::{control, files, status};
 #[command(
     name = "wireplug",
     version,
-    about,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "An interface that is named like a subcommand is reached behind two dashes: wireplug -- status\n\

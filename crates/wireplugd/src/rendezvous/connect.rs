@@ -64,7 +64,7 @@ pub enum ConnectError {
     },
     /// None of its addresses took a TCP connection.
     #[error(
-        "cannot reach {url}: {why} ({tried} tried); is the server running, and is TCP port {} open on the way?",
+        "cannot reach {url}: {why} (addresses tried: {tried}); is the server running, and is TCP port {} open on the way?",
         url.port()
     )]
     Tcp {
