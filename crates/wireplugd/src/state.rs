@@ -23,13 +23,9 @@ const MAX_FILE: u64 = 64 << 10;
 #[derive(Debug)]
 pub struct State {
     path: PathBuf,
-    memory: Mutex<Memory>,
-}
-
-#[derive(Debug, Default)]
-struct Memory {
-    known: Known,
-    warned: bool,
+    known: Mutex<Known>,
+    /// Held while the file is written, so that the latest is written last; tells whether it ever failed.
+    failed: Mutex<bool>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,26 +56,29 @@ impl State {
                 Known::default()
             }
         };
-        Self { path, memory: Mutex::new(Memory { known, warned: false }) }
+        Self { path, known: Mutex::new(known), failed: Mutex::new(false) }
     }
 
     /// Where a server last answered, best first.
     pub fn addresses(&self, url: &ServerUrl) -> Vec<IpAddr> {
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.known.servers.get(&url.to_string()).map(|server| server.addresses.clone()).unwrap_or_default()
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.servers.get(&url.to_string()).map(|server| server.addresses.clone()).unwrap_or_default()
     }
 
-    /// Notes that a server answered at `at`, one of its addresses.
-    pub fn remember(&self, url: &ServerUrl, at: IpAddr, all: &[IpAddr]) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if !memory.known.remember(&url.to_string(), at, all) {
-            return;
-        }
-        let written = serde_json::to_vec_pretty(&memory.known)
-            .map_err(std::io::Error::from)
-            .and_then(|text| files::write_atomically(&self.path, &text));
+    /// Notes that a server answered at `at`, one of its addresses. Returns whether that is news, so that
+    /// [`State::save`] has something to do.
+    pub fn remember(&self, url: &ServerUrl, at: IpAddr, all: &[IpAddr]) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remember(&url.to_string(), at, all)
+    }
+
+    /// Writes what is known. Waits for the disk: not for the event loop.
+    pub fn save(&self) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = serde_json::to_vec_pretty(&*self.known.lock().unwrap_or_else(PoisonError::into_inner));
+        let written =
+            text.map_err(std::io::Error::from).and_then(|text| files::write_atomically(&self.path, &text));
         if let Err(error) = written
-            && !std::mem::replace(&mut memory.warned, true)
+            && !std::mem::replace(&mut *failed, true)
         {
             warn!(
                 file = %self.path.display(), %error,
@@ -128,7 +127,9 @@ mod tests {
     #[test]
     fn addresses_survive_a_restart_the_good_one_first() {
         let directory = tempfile::tempdir().unwrap();
-        State::open(directory.path()).remember(&url(1), ip(2), &[ip(1), ip(2), ip(3)]);
+        let state = State::open(directory.path());
+        assert!(state.remember(&url(1), ip(2), &[ip(1), ip(2), ip(3)]));
+        state.save();
         assert_eq!(State::open(directory.path()).addresses(&url(1)), [ip(2), ip(1), ip(3)]);
         assert!(State::open(directory.path()).addresses(&url(2)).is_empty());
     }
@@ -159,6 +160,7 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let state = State::open(&file);
         state.remember(&url(1), ip(1), &[]);
+        state.save();
         assert_eq!(state.addresses(&url(1)), [ip(1)]);
     }
 }

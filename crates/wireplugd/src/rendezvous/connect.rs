@@ -143,7 +143,10 @@ impl Connector {
             |error: std::io::Error| ConnectError::Tcp { url: url.clone(), tried: 1, why: error.to_string() };
         let local = tcp.local_addr().map_err(lost)?;
         let connected = tcp.peer_addr().map_err(lost)?.ip().to_canonical();
-        self.state.remember(url, connected, &others);
+        if self.state.remember(url, connected, &others) {
+            let state = Arc::clone(&self.state);
+            tokio::task::spawn_blocking(move || state.save());
+        }
         let others = others.into_iter().filter(|ip| *ip != connected);
         Ok(Connection { socket, server: std::iter::once(connected).chain(others).collect(), local })
     }

@@ -25,6 +25,9 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 /// A connection that lasted so long was a good one: the waits begin anew.
 const GOOD: Duration = Duration::from_secs(30);
+/// How long a try is left alone whatever happens to the network: where that changes all the time, tries
+/// must come to an end all the same.
+const LET_TRY: Duration = Duration::from_millis(500);
 /// How many different reasons are remembered as said.
 const MAX_SAID: usize = 16;
 
@@ -53,7 +56,7 @@ pub(super) async fn run(
             biased;
             () = stop.cancelled() => return,
             // What was begun on the network of before is not waited for.
-            () = shared.kicked.notified() => continue,
+            () = kicked_after(&shared, Instant::now() + LET_TRY) => continue,
             connected = connector.connect() => connected,
         };
         let mut asked = None;
@@ -186,9 +189,9 @@ fn message(frame: Option<Result<Message, WsError>>) -> Result<Option<ServerMessa
 fn note(event: &Event, said: &mut Said, asked: &mut Option<Duration>) {
     match event {
         Event::Up { stun, .. } => said.up(stun.len()),
-        Event::Refused { about: About::Connection, reason, detail, retry_after } => {
+        Event::Refused { about: About::Connection, detail, retry_after, .. } => {
             *asked = *retry_after;
-            warn!(server = %said.url, ?reason, detail, ?retry_after, "the server refuses us");
+            said.say(&format!("the server refuses us: {detail}"), retry_after.unwrap_or_default());
         }
         Event::Refused { about, reason, detail, retry_after } => {
             debug!(server = %said.url, ?about, ?reason, detail, ?retry_after, "refused");
@@ -204,6 +207,12 @@ fn is_ours(local: SocketAddr) -> bool {
         IpAddr::V6(ip) if wireplug_core::is_link_local(ip) => true,
         ip => UdpSocket::bind((ip, 0)).is_ok(),
     }
+}
+
+/// Waits until the network has changed, and until `after`.
+async fn kicked_after(shared: &Shared, after: Instant) {
+    shared.kicked.notified().await;
+    sleep_until(after).await;
 }
 
 fn now() -> std::time::Instant {

@@ -268,3 +268,124 @@ fn stun_servers_are_grouped_by_family_and_the_host_filled_in() {
     assert_eq!(show(&["0.0.0.0:3478"], &["2a00::1"]), []);
     assert_eq!(show(&["0.0.0.0:3478", "0.0.0.0:3478"], &["5.6.7.8"]), [pair("5.6.7.8:3478", None)]);
 }
+
+mod any_order {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Join(u8),
+        Leave(u8),
+        Publish(u8, u8),
+        Verify,
+        Kick,
+        Open,
+        Close,
+        Hear(ServerMessage),
+        Wait(u64),
+    }
+
+    /// Topics of pairs are slow to derive: these few are made once.
+    fn memberships() -> &'static [Membership] {
+        static ALL: std::sync::OnceLock<Vec<Membership>> = std::sync::OnceLock::new();
+        ALL.get_or_init(|| (1..=4).map(membership).collect())
+    }
+
+    fn topic(number: u8) -> Topic {
+        memberships()[usize::from(number)].topic()
+    }
+
+    fn message() -> impl Strategy<Value = ServerMessage> {
+        let about = prop_oneof![
+            (0..4u8).prop_map(|number| About::Join(topic(number))),
+            (0..4u8).prop_map(|number| About::Publish(topic(number))),
+            Just(About::Verify(1)),
+            Just(About::Connection),
+        ];
+        let reason = prop_oneof![Just(Reason::RateLimited), Just(Reason::NotMember), Just(Reason::Full)];
+        let retry = prop::option::of((0..1_000_000u64).prop_map(Duration::from_millis));
+        prop_oneof![
+            3 => Just(hello()),
+            4 => (about, reason, retry).prop_map(|(about, reason, retry)| refusal(about, reason, retry)),
+            1 => (0..4u8).prop_map(|number| ServerMessage::Offer { topic: topic(number), sealed: vec![0] }),
+            1 => (0..40u64).prop_map(|id| ServerMessage::Pong { id }),
+            1 => Just(ServerMessage::Unknown),
+        ]
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0..4u8).prop_map(Step::Join),
+            1 => (0..4u8).prop_map(Step::Leave),
+            3 => (0..4u8, any::<u8>()).prop_map(|(number, sealed)| Step::Publish(number, sealed)),
+            1 => Just(Step::Verify),
+            1 => Just(Step::Kick),
+            2 => Just(Step::Open),
+            1 => Just(Step::Close),
+            4 => message().prop_map(Step::Hear),
+            3 => (0..120_000u64).prop_map(Step::Wait),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens, the session is never due again at once (which would be a busy loop), says a
+        /// bounded number of things, and after a reconnect says all that is wanted, once, the latest.
+        #[test]
+        fn it_rests_and_forgets_nothing(steps in prop::collection::vec(step(), 0..60)) {
+            let mut now = Instant::now();
+            let mut session = Session::default();
+            let mut wanted: BTreeMap<Topic, Option<Vec<u8>>> = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Join(number) => {
+                        session.join(memberships()[usize::from(number)].clone());
+                        wanted.entry(topic(number)).or_default();
+                    }
+                    Step::Leave(number) => {
+                        session.leave(topic(number));
+                        wanted.remove(&topic(number));
+                    }
+                    Step::Publish(number, sealed) => {
+                        session.publish(topic(number), vec![sealed]);
+                        wanted.entry(topic(number)).and_modify(|offer| *offer = Some(vec![sealed]));
+                    }
+                    Step::Verify => session.verify(1, endpoint(), [0; 16]),
+                    Step::Kick => session.kick(now),
+                    Step::Open => {
+                        session.closed("again".to_owned());
+                        session.opened(now, server());
+                    }
+                    Step::Close => {
+                        session.closed("gone".to_owned());
+                    }
+                    Step::Hear(message) => {
+                        session.handle(now, message);
+                    }
+                    Step::Wait(millis) => now += Duration::from_millis(millis),
+                }
+                if session.handle_timeout(now).is_err() {
+                    session.closed("dead".to_owned());
+                }
+                prop_assert!(said(&mut session, now).len() <= 2 * wanted.len() + 4 + 2);
+                if let Some((at, why)) = session.poll_timeout() {
+                    prop_assert!(at > now, "due again at once: {}", why);
+                }
+            }
+            session.closed("the end".to_owned());
+            session.opened(now, server());
+            let mut heard: BTreeMap<Topic, Option<Vec<u8>>> = BTreeMap::new();
+            for message in said(&mut session, now) {
+                match message {
+                    ClientMessage::Join { topic, .. } => prop_assert!(heard.insert(topic, None).is_none()),
+                    ClientMessage::Publish { topic, sealed } => {
+                        prop_assert_eq!(heard.insert(topic, Some(sealed)), Some(None));
+                    }
+                    other => prop_assert!(false, "{:?}", other),
+                }
+            }
+            prop_assert_eq!(heard, wanted);
+        }
+    }
+}
