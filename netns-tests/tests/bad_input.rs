@@ -70,9 +70,9 @@ fn without_permission_it_says_what_is_missing() {
 fn a_wrong_config_is_refused_with_file_line_and_what_is_accepted() {
     pair("bad-config", |pair| {
         for (more, words) in [
-            ("[interface.DEVICE]\nstrategys = []\n", &[".toml:4", "strategys", "strategies"][..]),
-            ("[interface.DEVICE]\nstrategies = [\"teleport\"]\n", &[".toml:4", "teleport", "hole-punch"]),
-            ("[interface.DEVICE.peer.\"short=\"]\n", &[".toml:3", "short="]),
+            ("[interface.DEVICE]\nstrategys = []\n", &[".toml:5", "strategys", "strategies"][..]),
+            ("[interface.DEVICE]\nstrategies = [\"teleport\"]\n", &[".toml:5", "teleport", "hole-punch"]),
+            ("[interface.DEVICE.peer.\"short=\"]\n", &[".toml:4", "short="]),
         ] {
             let more = more.replace("DEVICE", pair.a.wireguard.device());
             let config = pair.a.host.wireplug_config(&pair.a.wireguard, &pair.server, &more)?;

@@ -11,8 +11,8 @@ use wireplug_lab::{
     wireguard_at,
 };
 
-/// How long a change of a name may take to arrive.
-const FOLLOW: Duration = Duration::from_secs(60);
+/// How long a change of a name may take to arrive: WireGuard must first be seen to be silent on the old address.
+const FOLLOW: Duration = Duration::from_secs(90);
 
 /// A NATed host with wireplug, and a public one without.
 fn lonely(label: &str, work: impl FnOnce(&Pair) -> Result<()>) {
