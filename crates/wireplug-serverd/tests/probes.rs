@@ -1,6 +1,8 @@
 //! Verification with real sockets. WireGuard endpoints are never on loopback, so these run in network
 //! namespaces of their own, with public-looking addresses on the loopback device; that takes root.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail as tests do
+
 #[path = "common/client.rs"]
 mod client;
 mod common;

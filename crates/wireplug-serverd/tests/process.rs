@@ -1,5 +1,7 @@
 //! The program itself: what it prints, how it stops, and what it says when it cannot start.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail as tests do
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -20,8 +22,8 @@ fn program(config: &Path) -> Command {
 /// A configuration on free ports, with what else is given.
 fn configure(dir: &Path, more: &str) -> std::path::PathBuf {
     let path = dir.join("serverd.toml");
-    let state = dir.join("state");
-    let text = format!("listen = \"127.0.0.1:0\"\nudp = [\"127.0.0.1:0\"]\nstate-dir = {:?}\n{more}", state);
+    let state = dir.join("state").display().to_string();
+    let text = format!("listen = \"127.0.0.1:0\"\nudp = [\"127.0.0.1:0\"]\nstate-dir = \"{state}\"\n{more}");
     std::fs::write(&path, text).unwrap();
     path
 }

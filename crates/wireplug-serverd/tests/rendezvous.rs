@@ -1,5 +1,7 @@
 //! The rendezvous by itself, on virtual time: what each message does, and what limits do.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail as tests do
+
 mod common;
 
 use std::net::IpAddr;

@@ -1,5 +1,7 @@
 //! The whole server on loopback, over real TLS and WebSocket.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail as tests do
+
 #[path = "common/client.rs"]
 mod client;
 mod common;

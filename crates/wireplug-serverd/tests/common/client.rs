@@ -1,9 +1,10 @@
 //! A server in this process, and a client that speaks to it over real TLS and WebSocket.
 
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test uses a part of it
+#![allow(clippy::unwrap_used)] // it is tests that fail here
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ impl Running {
     pub fn start(text: &str, limits: Limits) -> Self {
         let state = tempfile::tempdir().unwrap();
         let mut config = Config::parse("test.toml".as_ref(), text).unwrap();
-        config.state_dir = state.path().to_owned();
+        state.path().clone_into(&mut config.state_dir);
         let server = Server::bind(&config, limits).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (https, udp) = (server.https(), server.udp());
@@ -153,7 +154,8 @@ pub async fn open(
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
     }
-    soon("a WebSocket", client_async(request, tls(https).await)).await
+    let stream = tls(https).await;
+    soon("a WebSocket", Box::pin(client_async(request, stream))).await
 }
 
 pub async fn tls(https: SocketAddr) -> TlsStream<TcpStream> {
@@ -165,9 +167,9 @@ pub async fn tls(https: SocketAddr) -> TlsStream<TcpStream> {
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(algorithms)))
         .with_no_client_auth();
     let stream = soon("TCP", TcpStream::connect(https)).await.unwrap();
-    let name = ServerName::IpAddress(IpAddr::from(https.ip()).into());
+    let name = ServerName::IpAddress(https.ip().into());
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    soon("TLS", connector.connect(name, stream)).await.unwrap()
+    soon("TLS", Box::pin(connector.connect(name, stream))).await.unwrap()
 }
 
 /// Takes any certificate whose key the server has.

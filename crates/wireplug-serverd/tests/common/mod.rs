@@ -1,6 +1,7 @@
 //! What several tests need.
 
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test uses a part of it
+#![allow(clippy::unwrap_used)] // it is tests that fail here
 
 use wireplug_core::{PrivateKey, PublicKey};
 use wireplug_proto::{Pair, Side};
