@@ -31,6 +31,13 @@ impl PublicKey {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// The first eight characters, for logs: enough to tell peers apart.
+    pub fn short(&self) -> String {
+        let mut text = STANDARD.encode(self.0);
+        text.replace_range(8.., "…");
+        text
+    }
 }
 
 impl PrivateKey {
@@ -73,8 +80,7 @@ impl fmt::Display for PublicKey {
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = STANDARD.encode(self.0);
-        write!(f, "PublicKey({}…)", &text[..8])
+        write!(f, "PublicKey({})", self.short())
     }
 }
 

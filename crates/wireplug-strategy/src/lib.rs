@@ -28,7 +28,7 @@ pub use context::{Binding, Context, Host, PortError, ResolveError, Resolved};
 pub use event::Event;
 pub use options::ConfigError;
 pub use registry::{BoxFuture, Failure, Registration, Strategy, find, registered};
-pub use situation::{HostAddress, PeerSituation, Situation, StunServer};
+pub use situation::{Gateway, HostAddress, Mapped, PeerSituation, Situation, StunServer};
 
 /// For strategies: `wireplug_strategy::inventory::submit! { Registration { ... } }`.
 pub use inventory;

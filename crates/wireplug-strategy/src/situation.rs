@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use wireplug_core::PublicKey;
+use wireplug_core::{Endpoint, PublicKey, StrategyName};
 
 /// Everything that strategies may base their work on, for one interface. Cheap to compare; a change is
 /// announced by [`crate::Context::changed`].
@@ -14,8 +14,13 @@ pub struct Situation {
     pub interface: String,
     /// WireGuard's UDP port, host order; 0 while the device has none, and then there is nothing to find.
     pub listen_port: u16,
+    /// The mark of the device's own packets, 0 for none. A socket that is to go where WireGuard's packets
+    /// go carries it, or a full tunnel's routing swallows what it sends.
+    pub fwmark: u32,
     /// This host's addresses on links that are up and are no tunnels.
     pub addresses: Vec<HostAddress>,
+    /// The routers by which WireGuard's packets leave, at most one for each family.
+    pub gateways: Vec<Gateway>,
     /// Servers that answer STUN, one entry for each server and family.
     pub servers: Vec<StunServer>,
     /// The interface's peers.
@@ -24,6 +29,31 @@ pub struct Situation {
     pub wanted: bool,
     /// Whether punching cannot be enough for some peer, so that a router should be asked for a mapping.
     pub mapping_wanted: bool,
+    /// The mapped candidate that is in use, once the server has proven one: the strategies that have others
+    /// release them.
+    pub mapped: Option<Mapped>,
+}
+
+/// A router by which WireGuard's packets leave, as the route look-up says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// The router's address on the link.
+    pub ip: IpAddr,
+    /// Our own address towards it, which a mapping is made for.
+    pub source: IpAddr,
+    /// The link's number.
+    pub ifindex: u32,
+    /// The link's name, such as `eth0`.
+    pub interface: String,
+}
+
+/// A mapping that the server has proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapped {
+    /// Whose.
+    pub strategy: StrategyName,
+    /// The router's outer address and port.
+    pub endpoint: Endpoint,
 }
 
 /// One address of this host.

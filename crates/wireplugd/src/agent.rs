@@ -25,6 +25,7 @@ mod session;
 mod verify;
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -80,6 +81,14 @@ pub enum AgentError {
     /// The namespace of the network cannot be told.
     #[error("cannot tell the network namespace: {0}; is /proc mounted?")]
     Namespace(io::Error),
+    /// There is no place for the control socket and the lock.
+    #[error("cannot make {}: {source}; run as root", path.display())]
+    RunDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl AgentError {
@@ -89,7 +98,7 @@ impl AgentError {
             Self::Device(error) => {
                 matches!(error, DeviceError::BadName(_) | DeviceError::NotPermitted { .. })
             }
-            Self::Lock(_) | Self::Control(_) | Self::Namespace(_) => true,
+            Self::Lock(_) | Self::Control(_) | Self::Namespace(_) | Self::RunDirectory { .. } => true,
             Self::Addresses(_) | Self::Routes(_) | Self::Changes(_) => false,
         }
     }
@@ -103,6 +112,8 @@ impl AgentError {
 pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
     let mut first = Some(find(&config.interface).await?);
     let run_directory = files::run_directory().map_err(AgentError::Namespace)?;
+    files::make_directory(&run_directory)
+        .map_err(|source| AgentError::RunDirectory { path: run_directory.clone(), source })?;
     let _lock = InterfaceLock::acquire(&run_directory, config.interface.as_str())?;
     let (_control, mut requests) = ControlServer::open(&run_directory, &config.interface)?;
     loop {

@@ -98,8 +98,8 @@ impl Daemon {
 fn print_status(interface: Option<&InterfaceName>, json: bool) -> anyhow::Result<()> {
     let directory =
         files::run_directory().context("cannot tell this network namespace: is /proc mounted?")?;
-    let all = match interface {
-        Some(interface) => vec![control::ask(&directory, interface)?],
+    let (all, mut silent) = match interface {
+        Some(interface) => (vec![control::ask(&directory, interface)?], vec![]),
         None => control::ask_all(&directory)?,
     };
     let text = if json {
@@ -109,7 +109,12 @@ fn print_status(interface: Option<&InterfaceName>, json: bool) -> anyhow::Result
     } else {
         status::table(&all, SystemTime::now())
     };
-    print(&text)
+    print(&text)?;
+    match silent.pop() {
+        // One that hangs does not hide the others, but it is not a success either.
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
 }
 
 fn print_strategies(json: bool) -> anyhow::Result<()> {

@@ -43,7 +43,10 @@ async fn asked(directory: &Path, interface: &'static str) -> Result<InterfaceSta
 
 async fn all(directory: &Path) -> Result<Vec<InterfaceStatus>, ControlError> {
     let directory = directory.to_owned();
-    spawn_blocking(move || ask_all(&directory)).await.unwrap()
+    spawn_blocking(move || ask_all(&directory)).await.unwrap().map(|(all, silent)| {
+        assert!(silent.is_empty(), "{silent:?}");
+        all
+    })
 }
 
 /// Says something to a socket and returns the answer's line.
@@ -71,6 +74,19 @@ async fn all_interfaces_of_the_namespace_answer_by_name() {
     drop(UnixListener::bind(path.join("wg2.sock")).unwrap());
     assert_eq!(all(path).await.unwrap(), [status("wg0"), status("wg1")]);
     assert_eq!(asked(path, "wg1").await.unwrap(), status("wg1"));
+}
+
+#[tokio::test]
+async fn one_that_gives_no_answer_does_not_hide_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_server, requests) = ControlServer::open(directory.path(), &name("wg0")).unwrap();
+    answer("wg0", requests);
+    let hangs_up = UnixListener::bind(directory.path().join("wg1.sock")).unwrap();
+    std::thread::spawn(move || drop(hangs_up.accept()));
+    let path = directory.path().to_owned();
+    let (all, silent) = spawn_blocking(move || ask_all(&path)).await.unwrap().unwrap();
+    assert_eq!(all, [status("wg0")]);
+    assert!(matches!(silent[..], [ControlError::BadAnswer { .. } | ControlError::Io { .. }]), "{silent:?}");
 }
 
 #[tokio::test]

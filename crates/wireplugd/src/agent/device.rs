@@ -73,7 +73,7 @@ impl DeviceTask {
                 }
                 Job::Update { peer, endpoint, stimulus } => {
                     if let Err(error) = self.update(peer, endpoint, stimulus).await {
-                        warn!(peer = %peer, %error, "the endpoint was not set");
+                        warn!(peer = peer.short(), %error, "the endpoint was not set");
                     }
                 }
                 Job::Finish => return self.finish().await,
@@ -124,11 +124,11 @@ impl DeviceTask {
     fn send_into_tunnel(&self, peer: PublicKey) {
         let known = self.state.peers.iter().find(|known| known.public_key == peer);
         let Some(to) = known.and_then(|known| address_within(&known.allowed_ips)) else {
-            debug!(peer = %peer, "no AllowedIPs: nothing can be sent to make WireGuard begin");
+            debug!(peer = peer.short(), "no AllowedIPs: nothing can be sent to make WireGuard begin");
             return;
         };
         if let Err(error) = nudge(&self.device.name(), to) {
-            debug!(peer = %peer, %error, "no packet into the tunnel: WireGuard begins with the next one of others");
+            debug!(peer = peer.short(), %error, "no packet into the tunnel: WireGuard begins with the next one of others");
         }
     }
 
@@ -138,7 +138,7 @@ impl DeviceTask {
             let Some(seconds) = self.keepalives.give_back(&peer, keepalive) else { continue };
             let update = PeerUpdate { endpoint: None, keepalive: Some(seconds) };
             if let Err(error) = self.device.update_peer(peer, update).await {
-                debug!(peer = %peer, %error, "the keepalive was not given back");
+                debug!(peer = peer.short(), %error, "the keepalive was not given back");
             }
         }
         if let Err(error) = self.record.write(&Keepalives::default()) {

@@ -31,6 +31,7 @@ pub(super) struct Place {
 struct Way {
     source: Option<IpAddr>,
     ifindex: u32,
+    interface: String,
     gateway: Option<IpAddr>,
 }
 
@@ -80,12 +81,26 @@ impl Network {
 }
 
 impl From<Route> for Way {
-    fn from(Route { source, ifindex, gateway, .. }: Route) -> Self {
-        Self { source, ifindex, gateway }
+    fn from(Route { source, ifindex, interface, gateway, .. }: Route) -> Self {
+        Self { source, ifindex, interface, gateway }
     }
 }
 
 impl Place {
+    /// The routers on the way to the rest of the internet.
+    pub(super) fn gateways(&self) -> Vec<wireplug_strategy::Gateway> {
+        let gateways = self.ways.iter().flatten().filter_map(|way| {
+            let (ip, source) = (way.gateway?, way.source?);
+            Some(wireplug_strategy::Gateway {
+                ip,
+                source,
+                ifindex: way.ifindex,
+                interface: way.interface.clone(),
+            })
+        });
+        gateways.collect()
+    }
+
     /// The addresses as strategies see them.
     pub(super) fn for_strategies(&self) -> Vec<wireplug_strategy::HostAddress> {
         let addresses = self.addresses.iter().map(|address| wireplug_strategy::HostAddress {

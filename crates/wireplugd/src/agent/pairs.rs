@@ -57,7 +57,7 @@ impl Pairs {
             }
             let pair = Pair::derive(own, &key);
             if let Err(error) = &pair {
-                warn!(peer = %key, %error, "this peer cannot be worked on");
+                warn!(peer = key.short(), %error, "this peer cannot be worked on");
             }
             let pair = pair.ok();
             if let Some(pair) = &pair {

@@ -9,7 +9,6 @@ use wireplug_proto::{Pair, Topic};
 use wireplug_strategy::StunServer;
 
 use super::pairs::Pairs;
-use super::session::in_family;
 use crate::config::ServerUrl;
 use crate::rendezvous::{Event, Handle, Membership, Pool};
 
@@ -141,4 +140,9 @@ impl Servers {
             Standing::Down { .. } => None,
         })
     }
+}
+
+/// The first address at which a server answers STUN in a family.
+fn in_family(stun: &[StunServer], family: Family) -> Option<SocketAddr> {
+    stun.iter().map(|server| server.primary).find(|primary| Family::of(primary.ip()) == family)
 }

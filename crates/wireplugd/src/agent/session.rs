@@ -5,17 +5,16 @@ mod outbound;
 mod stun;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
-use wireplug_core::scheduler::{Input, Ranking, Reason, Scheduler, SchedulerConfig, State};
-use wireplug_core::{Family, PublicKey, StrategyName, Tier};
+use wireplug_core::scheduler::{Input, Ranking, Reason, Scheduler, SchedulerConfig, State, Verdict};
+use wireplug_core::{PublicKey, StrategyName, Tier};
 use wireplug_net::{Device, DeviceState, Resolver};
-use wireplug_strategy::{Host, PeerSituation, Situation, StunServer};
+use wireplug_strategy::{Host, Mapped, PeerSituation, Situation};
 
 use super::bindings::Bindings;
 use super::device::{DeviceTask, Job, News};
@@ -286,11 +285,14 @@ impl Session<'_> {
             generation: self.scheduler.generation(),
             interface: self.config.interface.to_string(),
             listen_port: self.port.number(),
+            fwmark: self.state.fwmark,
             addresses: self.place.for_strategies(),
+            gateways: self.place.gateways(),
             servers: self.servers.stun(),
             peers: peers.collect(),
             wanted: demand.working,
             mapping_wanted: demand.mapping,
+            mapped: self.mapped(),
         };
         self.situation.send_if_modified(|now| {
             let changed = *now != next;
@@ -299,6 +301,19 @@ impl Session<'_> {
             }
             changed
         });
+    }
+
+    /// The best mapped candidate that the server has proven.
+    fn mapped(&self) -> Option<Mapped> {
+        let proven = self.scheduler.candidates().filter(|(candidate, verdict)| {
+            candidate.tier == Tier::Mapped && matches!(verdict, Some(Verdict::Open))
+        });
+        let rank = |name: &StrategyName| {
+            let strategies = &self.config.config.strategies;
+            strategies.iter().position(|(registration, _)| registration.name == name.as_str())
+        };
+        let best = proven.min_by_key(|(candidate, _)| rank(&candidate.strategy))?.0;
+        Some(Mapped { strategy: best.strategy.clone(), endpoint: best.endpoint })
     }
 
     /// Says once what changed for people.
@@ -325,7 +340,7 @@ impl Session<'_> {
 
     fn peer_name(&self, key: &PublicKey) -> String {
         let configured = self.config.config.peers.get(key).and_then(|peer| peer.name.clone());
-        configured.unwrap_or_else(|| key.to_string())
+        configured.unwrap_or_else(|| key.short())
     }
 
     fn answer(&mut self, request: Request) {
@@ -344,9 +359,4 @@ impl Session<'_> {
             }
         }
     }
-}
-
-/// For servers whose STUN addresses are grouped by family.
-pub(super) fn in_family(stun: &[StunServer], family: Family) -> Option<SocketAddr> {
-    stun.iter().map(|server| server.primary).find(|primary| Family::of(primary.ip()) == family)
 }

@@ -26,28 +26,32 @@ pub fn ask(run_directory: &Path, interface: &InterfaceName) -> Result<InterfaceS
     }
 }
 
-/// The status of all interfaces that are looked after in this network namespace, by name.
+/// The status of all interfaces that are looked after in this network namespace, by name, and what went wrong
+/// with daemons that did not answer.
 ///
 /// # Errors
-/// [`ControlError::NoneRunning`] where there is none; a daemon that does not answer is an error too.
-pub fn ask_all(run_directory: &Path) -> Result<Vec<InterfaceStatus>, ControlError> {
+/// [`ControlError::NoneRunning`] where there is none.
+pub fn ask_all(run_directory: &Path) -> Result<(Vec<InterfaceStatus>, Vec<ControlError>), ControlError> {
     let failed = |error| ControlError::io("read", run_directory, error);
     let entries = match std::fs::read_dir(run_directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ControlError::NoneRunning),
         entries => entries.map_err(failed)?,
     };
-    let mut all = Vec::new();
+    let (mut all, mut silent) = (Vec::new(), Vec::new());
     for entry in entries {
         let path = entry.map_err(failed)?.path();
         if path.extension().is_some_and(|extension| extension == "sock") {
-            all.extend(ask_at(&path)?);
+            match ask_at(&path) {
+                Ok(status) => all.extend(status),
+                Err(error) => silent.push(error),
+            }
         }
     }
-    if all.is_empty() {
+    if all.is_empty() && silent.is_empty() {
         return Err(ControlError::NoneRunning);
     }
     all.sort_by(|a, b| a.interface.cmp(&b.interface));
-    Ok(all)
+    Ok((all, silent))
 }
 
 /// `None` where nobody listens.

@@ -77,7 +77,6 @@ impl Session<'_> {
         let url = self.servers.url(server).to_string();
         match event {
             Said::Up { token, stun } => {
-                info!(server = %url, "connected");
                 self.verifications.forget_server(server);
                 if self.servers.up(server, token, stun) {
                     self.scheduler.handle(now(), Input::ServerUp);
