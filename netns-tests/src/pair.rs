@@ -60,8 +60,6 @@ pub struct PairOptions {
     pub stale_endpoints: bool,
     /// Every packet takes this much longer to cross the internet.
     pub one_way_delay: Option<Duration>,
-    /// Lines after the `[[server]]` table of both daemons' configurations.
-    pub config: String,
     /// Where the product's programs are; beside the running executable if not given.
     pub binaries: Option<Binaries>,
 }
@@ -145,8 +143,14 @@ impl Pair {
                 keepalive: options.keepalive,
             })?;
         }
-        let config_a = host_a.wireplug_config(&wg_a, &server, &options.config)?;
-        let config_b = host_b.wireplug_config(&wg_b, &server, &options.config)?;
+        // Named, so that logs can be read.
+        let config = |host: &Host, here: &Wireguard, there: &Wireguard, name: &str| {
+            let peer =
+                format!("[interface.{}.peer.\"{}\"]\nname = \"{name}\"\n", here.device(), there.public_key());
+            host.wireplug_config(here, &server, &peer)
+        };
+        let config_a = config(&host_a, &wg_a, &wg_b, host_b.label())?;
+        let config_b = config(&host_b, &wg_b, &wg_a, host_a.label())?;
         let a = End { host: host_a, wireguard: wg_a, config: config_a };
         let b = End { host: host_b, wireguard: wg_b, config: config_b };
         Ok((server, a, b))

@@ -1,6 +1,5 @@
 //! `cargo xtask demo`: two NATed WireGuard peers find each other, told step by step.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,13 +10,11 @@ use wireplug_lab::{
     expected,
 };
 
+use crate::story::{LOG_FILTER, Story};
 use crate::{cargo, packages};
 
 /// How often the daemons' logs and status are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// What the daemons log for the story.
-const LOG_FILTER: &str = "info,wireplug=debug,wireplugd=debug,wireplug_core=debug";
 
 /// Runs the demonstration with what the two peers are behind, and the round trip in milliseconds.
 pub(crate) fn run(nats: [Nat; 2], delay: u64) -> Result<()> {
@@ -67,13 +64,16 @@ fn tell(pair: &Pair, outcome: Outcome) -> Result<()> {
     let pinging = pair.a.host.ping_until_answered(ping, Some(&pair.a.wireguard))?;
     let started = Instant::now();
     let daemons = [pair.a.wireplug()?, pair.b.wireplug()?];
-    let mut story = Story { started, told: BTreeMap::new() };
+    let mut story = Story::new(daemons[0].process().started());
     let limit = if outcome == Outcome::Direct { CONNECT_LIMIT } else { UNREACHABLE_LIMIT };
     let ends = loop {
-        let states = story.go_on(pair, &daemons)?;
+        story.go_on(pair, &daemons);
+        let states = states(pair, &daemons)?;
         let all =
             |state: &str| states.iter().all(|peer| peer.as_ref().is_some_and(|peer| peer.state == state));
         if pinging.is_done() && all("connected") || all("unreachable") {
+            // What was logged while the states were asked for.
+            story.go_on(pair, &daemons);
             break states;
         }
         if started.elapsed() > limit {
@@ -97,36 +97,16 @@ fn tell(pair: &Pair, outcome: Outcome) -> Result<()> {
     Ok(())
 }
 
-/// What has been told of each daemon so far.
-struct Story {
-    started: Instant,
-    told: BTreeMap<String, usize>,
-}
-
-impl Story {
-    /// Prints new log lines; returns what both daemons say of their peer.
-    fn go_on(&mut self, pair: &Pair, daemons: &[Daemon; 2]) -> Result<[Option<PeerStatus>; 2]> {
-        let mut states = [None, None];
-        for (index, (here, there)) in pair.both_ways().into_iter().enumerate() {
-            let daemon = &daemons[index];
-            states[index] = daemon.peer(there.wireguard.public_key())?;
-            let log = daemon.process().log();
-            let told = self.told.entry(here.host.label().to_owned()).or_default();
-            for line in log.lines().skip(*told) {
-                println!(
-                    "  {:>6.3} s  {}: {}",
-                    self.started.elapsed().as_secs_f64(),
-                    here.host.label(),
-                    plain(line)
-                );
-                *told += 1;
-            }
-            if let Some(status) = daemon.process().exited() {
-                bail!("wireplug on {} ended with {status}", here.host.label());
-            }
+/// What both daemons say of their peer.
+fn states(pair: &Pair, daemons: &[Daemon; 2]) -> Result<[Option<PeerStatus>; 2]> {
+    let mut states = [None, None];
+    for (index, (here, there)) in pair.both_ways().into_iter().enumerate() {
+        states[index] = daemons[index].peer(there.wireguard.public_key())?;
+        if let Some(status) = daemons[index].process().exited() {
+            bail!("wireplug on {} ended with {status}", here.host.label());
         }
-        Ok(states)
     }
+    Ok(states)
 }
 
 fn conclude(here: &End, there: &End, status: Option<&PeerStatus>) -> Result<()> {
@@ -159,15 +139,6 @@ fn show_pings(pair: &Pair) -> Result<()> {
     }
     println!();
     if output.status.success() { Ok(()) } else { bail!("pings over the tunnel were not answered") }
-}
-
-/// A log line without its own time: the story has one.
-fn plain(line: &str) -> &str {
-    let line = line.trim_start();
-    match line.split_once(' ') {
-        Some((time, rest)) if time.starts_with(|first: char| first.is_ascii_digit()) => rest.trim_start(),
-        _ => line,
-    }
 }
 
 fn list(addresses: &[std::net::IpAddr]) -> String {

@@ -5,6 +5,7 @@ mod cargo;
 mod demo;
 mod packages;
 mod signals;
+mod story;
 mod suite;
 
 use anyhow::Result;
