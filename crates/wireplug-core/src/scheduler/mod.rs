@@ -192,10 +192,10 @@ impl Scheduler {
             demand.working |= working;
             demand.mapping |=
                 working && (ours_dependent || peer.their_mapping() == Mapping::DestinationDependent);
-            let awaiting = match peer.tunnel {
+            let awaiting = match &peer.tunnel {
                 Tunnel::Trying(_) => true,
                 Tunnel::Down => working && peer.paths.iter().any(|(_, path)| path.proof().is_some()),
-                Tunnel::Up(_) => false,
+                Tunnel::Up(up) => up.is_holding(),
             };
             let poll = match (awaiting, working) {
                 (true, _) => tuning::POLL_CONFIRMING,

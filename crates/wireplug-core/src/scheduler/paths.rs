@@ -152,6 +152,15 @@ impl Paths {
         }
     }
 
+    /// The peer's network is another one: what was proven was proven of the old one.
+    pub(super) fn void_proofs(&mut self, now: Instant) {
+        for path in self.all.values_mut() {
+            path.proof = None;
+            path.pending.clear();
+            path.start_over(now);
+        }
+    }
+
     /// Ends the checks and keeps what was learnt, for status.
     pub(super) fn end_round(&mut self) {
         for path in self.all.values_mut() {
@@ -262,6 +271,13 @@ impl Paths {
                 Some(Choice { endpoint: *endpoint, score, proof })
             })
             .min_by_key(|choice| choice.score)
+    }
+
+    /// Whether another path than this one could be chosen.
+    pub(super) fn has_another(&self, now: Instant, than: Endpoint) -> bool {
+        self.all.iter().any(|(endpoint, path)| {
+            *endpoint != than && path.proof.is_some() && path.failed_until.is_none_or(|until| until <= now)
+        })
     }
 
     /// The score of one path: with its own round-trip time if it is proven, else as if it had none.

@@ -146,11 +146,29 @@ impl Peer {
                 self.tunnel = Tunnel::Down;
                 self.reason = None;
             }
-            Seen::PulledBack(to) => self.update(world, Some(to), Stimulus::None),
+            Seen::PulledBack { from, to } => self.pulled_back(world, from, to),
             Seen::Silent => self.doubt(world),
         }
         if first {
             self.begin_round(world, Cause::Own);
+        }
+    }
+
+    /// Late packets come over paths that are known and proven. From anywhere else it is the peer that moved, and to
+    /// put its old place there again would cut it off.
+    fn pulled_back(&mut self, world: &mut World<'_>, from: Endpoint, to: Option<Endpoint>) {
+        let proven = |endpoint| self.paths.get(endpoint).is_some_and(|path| path.proof().is_some());
+        if to.is_none_or(proven) {
+            self.update(world, Some(from), Stimulus::None);
+            return;
+        }
+        if let Tunnel::Up(up) = &mut self.tunnel {
+            up.follow(to);
+        }
+        self.paths.void_proofs(world.now);
+        self.nominated = None;
+        if let Some(to) = to {
+            self.paths.add_in_use(world.now, to);
         }
     }
 
@@ -190,11 +208,17 @@ impl Peer {
             }
             None => None,
         };
+        let elsewhere =
+            replaced.as_ref().is_some_and(|old| old.version.generation != offer.version.generation);
         let news =
             replaced.is_none_or(|old| (&old.candidates, old.mapping) != (&offer.candidates, offer.mapping));
         if news {
             self.failures = 0;
             self.reason = None;
+        }
+        if elsewhere {
+            self.paths.void_proofs(world.now);
+            self.nominated = None;
         }
         self.offers.push(offer);
         self.set_targets(world.now);

@@ -55,10 +55,18 @@ impl Peer {
         .min()
     }
 
-    fn give_up_attempt(&mut self, world: &World<'_>) {
-        if let Tunnel::Trying(attempt) = &self.tunnel
+    fn give_up_attempt(&mut self, world: &mut World<'_>) {
+        let stimulus = self.stimulus();
+        if let Tunnel::Trying(attempt) = &mut self.tunnel
             && attempt.until <= world.now
         {
+            if !attempt.repeated && !self.paths.has_another(world.now, attempt.endpoint) {
+                // WireGuard does not repeat by itself a handshake that it answered and that was then lost.
+                attempt.repeated = true;
+                attempt.until = world.now + CONFIRM;
+                self.update(world, None, stimulus);
+                return;
+            }
             self.paths.failed(world.now, attempt.endpoint);
             self.reason = Some(Reason::NoHandshake);
             self.tunnel = Tunnel::Down;
@@ -93,7 +101,7 @@ impl Peer {
                 };
                 if at <= world.now { self.apply(world, best.endpoint) } else { self.set_decide_at(Some(at)) }
             }
-            Tunnel::Up(up) if up.endpoint == Some(best.endpoint) => {}
+            Tunnel::Up(up) if up.endpoint == Some(best.endpoint) => self.hold(world.now, best.endpoint),
             Tunnel::Up(up) => {
                 let heard_in_round = matches!(&self.effort, Effort::Round(round) if up.heard > round.started);
                 match self.move_at(up.endpoint, heard_in_round, best) {
@@ -151,6 +159,16 @@ impl Peer {
             round.doubting = false;
         }
         self.nominate(world, endpoint);
+    }
+
+    /// The initiator's packet came over the path that it has chosen, and so WireGuard has moved already.
+    fn hold(&mut self, now: Instant, endpoint: Endpoint) {
+        if let Tunnel::Up(up) = &mut self.tunnel
+            && self.role == Role::Follower
+            && self.nominated == Some(endpoint)
+        {
+            up.hold(now, endpoint);
+        }
     }
 
     fn nominate(&mut self, world: &mut World<'_>, endpoint: Endpoint) {
@@ -249,9 +267,11 @@ impl Peer {
             choice.proof.at + follower_patience(choice.proof.rtt) + CONFIRM
         });
         let end = (round.started + length).max(round.called + UPGRADE_WINDOW);
-        match self.tunnel {
+        match &self.tunnel {
             Tunnel::Down => end.max(waited_for),
-            Tunnel::Up(_) | Tunnel::Trying(_) => end,
+            Tunnel::Trying(_) => end,
+            // A session that took long may be moved at once, and the other side must be there to hear of it.
+            Tunnel::Up(up) => end.max(up.since + UPGRADE_WINDOW),
         }
     }
 

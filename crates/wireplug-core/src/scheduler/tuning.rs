@@ -64,7 +64,7 @@ pub(super) const UNPROVEN_EACH: Duration = Duration::from_secs(11);
 /// `REJECT_AFTER_TIME`).
 pub(super) const SESSION_LIFE: Duration = Duration::from_secs(180);
 
-/// After we sent something that wants an answer, silence of this length is doubtful: WireGuard's receiver
+/// When we began to send what wants an answer, silence of this length since then is doubtful: WireGuard's receiver
 /// answers data within 10 s (`KEEPALIVE_TIMEOUT`) and its sender then makes a handshake (5 s).
 pub(super) const SILENCE_WHEN_SENDING: Duration = Duration::from_secs(17);
 
@@ -78,9 +78,10 @@ pub(super) const SILENCE_WHEN_KEPT_ALIVE: Duration = Duration::from_secs(65);
 pub(super) const KEEPALIVE: u16 = 25;
 
 /// After a move, how long late packets on the old path may pull the endpoint back before that is
-/// believed, and how often it is put right.
+/// believed, and how often it is put right. Where both sides send much, it takes several times until no
+/// packet on the old path is under way in either direction.
 pub(super) const LATE_PACKETS: Duration = Duration::from_secs(3);
-pub(super) const REASSERTIONS: u8 = 5;
+pub(super) const REASSERTIONS: u8 = 20;
 
 /// Pauses between rounds that failed: short while a peer is likely just starting, long for a peer that
 /// is off for the night. The peer's next offer ends a pause at once.
@@ -98,7 +99,7 @@ pub(super) fn pause(nth: u32) -> Duration {
 /// Between two doubts of a tunnel that turned out to work: its silence has another cause.
 pub(super) const DOUBT_GAP: Duration = Duration::from_secs(60);
 
-/// Looks at the device: while a handshake is awaited, while a round runs, and while all is settled.
+/// Looks at the device: while a handshake is awaited or a move may be undone, while a round runs, and while all is settled.
 pub(super) const POLL_CONFIRMING: Duration = Duration::from_millis(100);
 pub(super) const POLL_WORKING: Duration = Duration::from_millis(500);
 pub(super) const POLL_SETTLED: Duration = Duration::from_secs(2);

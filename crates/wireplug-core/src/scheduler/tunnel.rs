@@ -24,6 +24,8 @@ pub(super) enum Tunnel {
 pub(super) struct Attempt {
     pub(super) endpoint: Endpoint,
     pub(super) until: Instant,
+    /// WireGuard was made to send a second time.
+    pub(super) repeated: bool,
     /// The last handshake before it.
     handshake: Option<u128>,
 }
@@ -31,11 +33,14 @@ pub(super) struct Attempt {
 /// A session.
 #[derive(Debug)]
 pub(super) struct Up {
+    pub(super) since: Instant,
     pub(super) endpoint: Option<Endpoint>,
     /// When something was last received, as far as our looks at the device tell.
     pub(super) heard: Instant,
     rx: u64,
     tx_when_heard: u64,
+    /// Since when we send more than keepalives and hear nothing.
+    asking: Option<Instant>,
     /// Our last move of it, while late packets may still undo it.
     moved: Option<Move>,
 }
@@ -45,6 +50,7 @@ struct Move {
     at: Instant,
     to: Endpoint,
     reasserted: u8,
+    over: bool,
 }
 
 /// What a look at the device means for a tunnel.
@@ -56,25 +62,32 @@ pub(super) enum Seen {
     CameUp,
     /// The session is over.
     WentDown,
-    /// A late packet pulled the endpoint back after our move: put this one there again.
-    PulledBack(Endpoint),
+    /// Soon after a move the endpoint is another one: a late packet may have pulled it back.
+    PulledBack {
+        /// Where it was moved to.
+        from: Endpoint,
+        /// Where it is now.
+        to: Option<Endpoint>,
+    },
     /// The peer is silent for longer than it should be.
     Silent,
 }
 
 impl Attempt {
     pub(super) fn new(endpoint: Endpoint, until: Instant, view: Option<&PeerView>) -> Self {
-        Self { endpoint, until, handshake: view.and_then(stamp) }
+        Self { endpoint, until, repeated: false, handshake: view.and_then(stamp) }
     }
 }
 
 impl Up {
     pub(super) fn new(now: Instant, view: &PeerView) -> Self {
         Self {
+            since: now,
             endpoint: view.endpoint,
             heard: now,
             rx: view.rx_bytes,
             tx_when_heard: view.tx_bytes,
+            asking: None,
             moved: None,
         }
     }
@@ -82,7 +95,27 @@ impl Up {
     /// We move it to another endpoint.
     pub(super) fn move_to(&mut self, now: Instant, to: Endpoint) {
         self.endpoint = Some(to);
-        self.moved = Some(Move { at: now, to, reasserted: 0 });
+        self.moved = Some(Move { at: now, to, reasserted: 0, over: false });
+    }
+
+    /// The peer moves it to the endpoint where it is now. Each side must hold on to it while packets of both
+    /// cross: with only one that does, each side's old path pulls the other's endpoint back, for as long as
+    /// both send.
+    pub(super) fn hold(&mut self, now: Instant, to: Endpoint) {
+        if self.moved.as_ref().is_none_or(|moved| moved.to != to) {
+            self.move_to(now, to);
+        }
+    }
+
+    /// The endpoint is where it was seen because the peer itself went there.
+    pub(super) fn follow(&mut self, to: Option<Endpoint>) {
+        self.endpoint = to;
+        self.moved = None;
+    }
+
+    /// Whether late packets may still undo a move.
+    pub(super) fn is_holding(&self) -> bool {
+        self.moved.as_ref().is_some_and(|moved| !moved.over)
     }
 
     fn see(&mut self, now: Instant, view: &PeerView, kept_alive: bool) -> Seen {
@@ -94,16 +127,17 @@ impl Up {
             self.rx = view.rx_bytes;
             self.tx_when_heard = view.tx_bytes;
             self.heard = now;
+            self.asking = None;
+        } else if view.tx_bytes.saturating_sub(self.tx_when_heard) > SENDING {
+            self.asking.get_or_insert(now);
         }
-        if let Some(to) = self.pulled_back(now, view.endpoint) {
-            return Seen::PulledBack(to);
+        if let Some(from) = self.pulled_back(now, view.endpoint) {
+            return Seen::PulledBack { from, to: view.endpoint };
         }
         self.endpoint = view.endpoint;
-        let silence = now - self.heard;
-        let sent = view.tx_bytes.saturating_sub(self.tx_when_heard);
-        let sending = sent > SENDING && silence > SILENCE_WHEN_SENDING;
-        let expected = kept_alive && silence > SILENCE_WHEN_KEPT_ALIVE;
-        if sending || expected {
+        let unanswered = self.asking.is_some_and(|since| now - since > SILENCE_WHEN_SENDING);
+        let expected = kept_alive && now - self.heard > SILENCE_WHEN_KEPT_ALIVE;
+        if unanswered || expected {
             return Seen::Silent;
         }
         if has_session(view) { Seen::Nothing } else { Seen::WentDown }
@@ -111,11 +145,12 @@ impl Up {
 
     fn pulled_back(&mut self, now: Instant, seen: Option<Endpoint>) -> Option<Endpoint> {
         let moved = self.moved.as_mut()?;
-        if now - moved.at > LATE_PACKETS || moved.reasserted >= REASSERTIONS {
-            self.moved = None;
+        moved.over |= now - moved.at > LATE_PACKETS || moved.reasserted >= REASSERTIONS;
+        if seen == Some(moved.to) {
             return None;
         }
-        if seen == Some(moved.to) {
+        if moved.over {
+            self.moved = None;
             return None;
         }
         moved.reasserted += 1;

@@ -5,6 +5,7 @@
 mod applying;
 mod arbitrary;
 mod driver;
+mod moving;
 mod offers;
 mod rounds;
 mod watching;
