@@ -62,7 +62,7 @@ impl Hub {
     pub(crate) fn connect(&self, address: IpAddr) -> Result<(ConnectionId, Arc<Outbox>), ConnectError> {
         let token = random().map_err(|_| ConnectError::Full { own: false })?;
         let mut state = self.lock();
-        let id = state.rendezvous.connect(Instant::now(), address, token)?;
+        let id = state.rendezvous.connect(now(), address, token)?;
         let outbox = Arc::new(Outbox::new(self.outbox_capacity));
         state.outboxes.insert(id, outbox.clone());
         self.pump(&mut state);
@@ -74,8 +74,8 @@ impl Hub {
         let decoded = ClientMessage::decode(frame);
         let mut state = self.lock();
         match decoded {
-            Ok(message) => state.rendezvous.message(Instant::now(), from, message),
-            Err(error) => state.rendezvous.malformed(Instant::now(), from, &error),
+            Ok(message) => state.rendezvous.message(now(), from, message),
+            Err(error) => state.rendezvous.malformed(now(), from, &error),
         }
         self.pump(&mut state);
     }
@@ -84,7 +84,7 @@ impl Hub {
     pub(crate) fn disconnect(&self, id: ConnectionId) {
         let mut state = self.lock();
         state.outboxes.remove(&id);
-        state.rendezvous.disconnect(Instant::now(), id);
+        state.rendezvous.disconnect(now(), id);
         self.pump(&mut state);
     }
 
@@ -112,7 +112,7 @@ impl Hub {
         loop {
             let due = {
                 let mut state = self.lock();
-                state.rendezvous.handle_timeout(Instant::now());
+                state.rendezvous.handle_timeout(now());
                 self.pump(&mut state);
                 state.timer = state.rendezvous.poll_timeout().map(|(at, _)| at);
                 state.timer
@@ -128,7 +128,7 @@ impl Hub {
     }
 
     fn datagram(&self, datagram: Datagram<'_>) {
-        let now = Instant::now();
+        let now = now();
         let mut state = self.lock();
         let (heard, reply) = state.responder.handle(now, datagram);
         if let Some(heard) = heard {
@@ -211,6 +211,11 @@ impl State {
             outbox.push(message);
         }
     }
+}
+
+/// The runtime's clock, which tests can stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {

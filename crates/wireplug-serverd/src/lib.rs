@@ -17,5 +17,6 @@ mod hub;
 mod outbox;
 mod proxy;
 mod session;
+mod tls;
 mod udp;
 mod web;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +17,7 @@ use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::proxy::TrustedProxies;
 use crate::stun::Public;
+use crate::tls::Tls;
 use crate::udp::{UdpSockets, has_no_ipv6};
 use crate::web::{self, Web};
 
@@ -32,7 +32,6 @@ pub struct Server {
     https: SocketAddr,
     hub: Arc<Hub>,
     web: Web,
-    pin: Option<Pin>,
 }
 
 /// Why a server cannot start.
@@ -75,9 +74,9 @@ impl Server {
     /// # Errors
     /// [`ServerError`] says which address or file is the trouble, and what to do.
     pub fn bind(config: &Config, limits: Limits) -> Result<Self, ServerError> {
-        let identity = identity(config, SystemTime::now())?;
-        let tls = match &identity {
-            Some(identity) => Some(TlsAcceptor::from(Arc::new(identity.server_config()?))),
+        let files = config.certificate.clone().zip(config.key.clone());
+        let tls = match identity(config, SystemTime::now())? {
+            Some(identity) => Some(Arc::new(Tls::new(&identity, files)?)),
             None => None,
         };
         let failed = |protocol, address, source| ServerError::Listen { protocol, address, source };
@@ -97,7 +96,7 @@ impl Server {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        Ok(Self { listener, https, hub, web, pin: identity.map(|identity| identity.pin()) })
+        Ok(Self { listener, https, hub, web })
     }
 
     /// Where HTTPS is served.
@@ -111,8 +110,8 @@ impl Server {
     }
 
     /// The pin of the certificate; `None` without TLS.
-    pub const fn pin(&self) -> Option<Pin> {
-        self.pin
+    pub fn pin(&self) -> Option<Pin> {
+        self.web.tls.as_ref().map(|tls| tls.pin())
     }
 
     /// Serves until `stop` completes, then tells all clients, and returns within 2 seconds.
@@ -125,6 +124,9 @@ impl Server {
         }
         let hub = self.hub.clone();
         loops.spawn(async move { hub.serve_time().await });
+        if let Some(tls) = self.web.tls.clone() {
+            loops.spawn(async move { tls.serve_renewals().await });
+        }
         loops.spawn(web::serve(self.listener, Arc::new(self.web)));
         stop.await;
         tracing::info!("stopping");

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wireplug_proto::rendezvous::{MAX_FRAME, SUBPROTOCOL};
@@ -24,6 +24,7 @@ use crate::gate::{Gate, Permit};
 use crate::hub::Hub;
 use crate::proxy::{self, TrustedProxies};
 use crate::session;
+use crate::tls::Tls;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -43,7 +44,7 @@ pub(crate) struct Web {
     pub(crate) hub: Arc<Hub>,
     pub(crate) proxies: TrustedProxies,
     pub(crate) gate: Arc<Gate>,
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -77,7 +78,7 @@ pub(crate) async fn serve(listener: TcpListener, web: Arc<Web>) {
             }
         };
         let is_proxy = web.proxies.contains(peer.ip());
-        let Some(permit) = web.gate.enter(Instant::now(), peer.ip(), is_proxy) else {
+        let Some(permit) = web.gate.enter(Instant::now().into_std(), peer.ip(), is_proxy) else {
             tracing::debug!(%peer, "no room for a connection");
             continue;
         };
@@ -99,7 +100,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, permit: Permit, web: &W
     }
     let peer = Peer { ip: peer.ip().to_canonical(), permit: Arc::new(permit) };
     let Some(tls) = &web.tls else { return http(stream, peer, router).await };
-    match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+    match tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => http(stream, peer, router).await,
         Ok(Err(error)) => tracing::debug!(peer = %peer.ip, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(peer = %peer.ip, "TLS handshake took too long"),
