@@ -112,8 +112,10 @@ fn offers_of_a_former_place_do_not_lead_back_there() {
             daemon.process().kill();
         }
         let (private, key) = (private_key(&pair.b)?, pair.b.wireguard.public_key());
-        pair.b.wireguard.process().kill();
-        let attacker = Attacker::start(&pair.b.host, WIREGUARD_PORT)?;
+        pair.b.host.namespace().ip(&[format!("link del {}", pair.b.wireguard.device())])?;
+        let attacker = wait_for("the port of the former place", BEGIN, || {
+            Ok(Attacker::start(&pair.b.host, WIREGUARD_PORT).ok())
+        })?;
         let host = pair.lab.site("d", Nat::None)?.host()?;
         let moved = host.wireguard_with_keys(pair.b.wireguard.address(), &private, key)?;
         let allowed = format!("{}/32", pair.a.wireguard.address());
@@ -150,6 +152,9 @@ fn what_no_server_says_ends_a_connection_and_nothing_else() {
         for daemon in &daemons {
             println!("after babbles: resident {} KiB", memory(daemon)?);
             assert!(memory(daemon)? < 40 * 1024);
+            let log = daemon.process().log();
+            let loud = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).count();
+            assert!(loud <= 2 * Babble::ALL.len(), "{loud} warnings: {}", &log[..log.len().min(10_000)]);
         }
         rogue.reform();
         forgives(pair, &daemons)

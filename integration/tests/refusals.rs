@@ -111,7 +111,7 @@ fn the_servers_wrong_config_is_refused_with_its_line() {
         "wireplug-serverd",
         &[],
         &[
-            ("\nlisten = 443\n", 2, &["listen"]),
+            ("\nlisten = 443\n", 2, &["443", "[::]:443"]),
             ("listen = \"nowhere\"\n", 1, &["nowhere"]),
             ("udp = [\"[::]\"]\n", 1, &["[::]"]),
             ("public = [\"x\"]\n", 1, &["x"]),

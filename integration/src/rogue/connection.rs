@@ -33,6 +33,12 @@ pub(super) async fn run(shared: Arc<Shared>, tcp: TcpStream, tls: TlsAcceptor, p
     if babble == Some(Babble::HangsUp) {
         return;
     }
+    if babble == Some(Babble::HoldsOff) {
+        let (outbox, mut outgoing) = mpsc::unbounded_channel();
+        shared.mailboxes().connect(outbox);
+        while outgoing.recv().await.is_some() {}
+        return;
+    }
     let Ok(mut tls) = tls.accept(tcp).await else { return };
     if babble == Some(Babble::IsSomethingElse) {
         let _ = tls.write_all(b"220 mail.example ESMTP\r\n").await;

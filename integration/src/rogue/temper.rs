@@ -39,6 +39,8 @@ pub enum Temper {
 pub enum Babble {
     /// Hangs up before TLS.
     HangsUp,
+    /// Accepts, and does not even begin TLS.
+    HoldsOff,
     /// Answers the request for a WebSocket with something else.
     IsSomethingElse,
     /// Says nothing at all, not even hello.
@@ -120,8 +122,8 @@ fn invented(length: usize) -> Vec<u8> {
 }
 
 impl Babble {
-    /// All kinds, the one that takes longest last.
-    pub const ALL: [Self; 8] = [
+    /// All kinds, those that take longest last.
+    pub const ALL: [Self; 9] = [
         Self::Garbage,
         Self::Chatter,
         Self::GiantOffer,
@@ -130,13 +132,14 @@ impl Babble {
         Self::Giant,
         Self::HangsUp,
         Self::IsSilent,
+        Self::HoldsOff,
     ];
 
     /// What is said on an open WebSocket, after a proper hello.
     pub(super) fn words(self) -> Vec<Message> {
         let endless = || std::iter::repeat_n((), WORDS);
         match self {
-            Self::HangsUp | Self::IsSomethingElse | Self::IsSilent => Vec::new(),
+            Self::HangsUp | Self::HoldsOff | Self::IsSomethingElse | Self::IsSilent => Vec::new(),
             Self::Garbage => endless().map(|()| Message::binary(random::<48>().to_vec())).collect(),
             Self::Text => vec![Message::text("who are you?")],
             Self::Giant => vec![Message::binary(vec![0; 64 * MAX_FRAME])],

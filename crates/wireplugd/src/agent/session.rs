@@ -4,7 +4,7 @@ mod inbound;
 mod outbound;
 mod stun;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use wireplug_core::scheduler::{Input, Ranking, Reason, Scheduler, SchedulerConfig, State, Verdict};
 use wireplug_core::{PublicKey, StrategyName, Tier};
 use wireplug_net::{Device, DeviceState, Resolver};
+use wireplug_proto::rendezvous::Reason as Refusal;
 use wireplug_strategy::{Host, Mapped, PeerSituation, Situation};
 
 use super::bindings::Bindings;
@@ -57,6 +58,8 @@ pub(super) struct Session<'a> {
     jobs: mpsc::Sender<Job>,
     notes: BTreeMap<StrategyName, String>,
     told: BTreeMap<PublicKey, (State, Option<Reason>)>,
+    /// What each server refused, by kind, since it came up: said once.
+    refused: HashSet<(usize, &'static str, Refusal)>,
     next_read: Instant,
     reading: bool,
     look_at: Option<Instant>,
@@ -115,6 +118,7 @@ pub(super) async fn run(
         jobs,
         notes: BTreeMap::new(),
         told: BTreeMap::new(),
+        refused: HashSet::new(),
         next_read: now(),
         reading: false,
         look_at: None,

@@ -77,6 +77,7 @@ impl Session<'_> {
         let url = self.servers.url(server).to_string();
         match event {
             Said::Up { token, stun } => {
+                self.refused.retain(|(of, ..)| *of != server);
                 self.verifications.forget_server(server);
                 if self.servers.up(server, token, stun) {
                     self.scheduler.handle(now(), Input::ServerUp);
@@ -103,9 +104,14 @@ impl Session<'_> {
                 debug!(server = %url, %detail, "the server sends no probe");
                 self.verifications.refused(server, id, reason);
             }
-            Said::Refused { about, detail, retry_after, .. } => {
-                let retry_s = retry_after.map(|after| after.as_secs());
-                warn!(server = %url, about = ?about_word(&about), %detail, retry_s, "the server refused");
+            Said::Refused { about, reason, detail, retry_after } => {
+                let (about, retry_s) = (about_word(&about), retry_after.map(|after| after.as_secs()));
+                // A server that means ill must not be able to fill the log.
+                if self.refused.insert((server, about, reason)) {
+                    warn!(server = %url, about, %detail, retry_s, "the server refused");
+                } else {
+                    debug!(server = %url, about, %detail, retry_s, "the server refused again");
+                }
             }
         }
     }
