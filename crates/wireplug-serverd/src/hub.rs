@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use wireplug_core::{Endpoint, TransactionId};
@@ -18,6 +18,11 @@ use crate::outbox::Outbox;
 use crate::rendezvous::{ConnectError, ConnectionId, Counts, Departure, Output, Rendezvous};
 use crate::stun::{Datagram, Public, Responder};
 use crate::udp::UdpSockets;
+
+/// A pause after an error of a UDP socket, so that one that stays costs no CPU.
+const RETRY_RECEIVE: Duration = Duration::from_millis(100);
+/// When a probe that the system did not take may be asked for again.
+const RETRY_PROBE: Duration = Duration::from_secs(1);
 
 /// All that the server knows, and its UDP sockets.
 #[derive(Debug)]
@@ -136,14 +141,11 @@ impl Hub {
             self.pump(&mut state);
         }
         drop(state);
-        if let Some((reply, socket)) = reply
-            .and_then(|reply| Some((self.udp.get(reply.socket)?, reply)))
-            .map(|(socket, reply)| (reply, socket))
-        {
-            // A full buffer loses the answer, as a network may; the client asks again.
-            if let Err(error) = socket.try_send_to(&reply.payload, datagram.from, reply.source) {
-                tracing::debug!(%error, "a STUN answer could not be sent");
-            }
+        let Some(reply) = reply else { return };
+        let Some(socket) = self.udp.get(reply.socket) else { return };
+        // A full buffer loses the answer, as a network may; the client asks again.
+        if let Err(error) = socket.try_send_to(&reply.payload, datagram.from, reply.source) {
+            tracing::debug!(%error, "a STUN answer could not be sent");
         }
     }
 
@@ -199,11 +201,6 @@ impl Hub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// A pause after an error of a UDP socket, so that one that stays costs no CPU.
-const RETRY_RECEIVE: std::time::Duration = std::time::Duration::from_millis(100);
-/// When a probe that the system did not take may be asked for again.
-const RETRY_PROBE: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl State {
     fn push(&self, to: ConnectionId, message: ServerMessage) {

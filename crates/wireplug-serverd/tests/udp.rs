@@ -1,4 +1,4 @@
-//! Verification with real sockets. WireGuard endpoints are never on loopback, so these run in network
+//! STUN and verification with real sockets. WireGuard endpoints are never on loopback, so these run in network
 //! namespaces of their own, with public-looking addresses on the loopback device; that takes root.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail as tests do
@@ -166,6 +166,36 @@ fn probes_are_few_and_one_for_each_request() {
             probed(&wireguard).await;
         }
         assert!(wireguard.try_recv(&mut [0; 1500]).is_err(), "a probe too many");
+        server.stop().await;
+    });
+}
+
+#[test]
+fn stun_tells_the_mapping_and_answers_from_elsewhere() {
+    in_namespace(&TWO_ADDRESSES, || async {
+        let server = Running::start(TWO, Limits::default());
+        let socket = UdpSocket::bind("198.51.100.7:51820").await.unwrap();
+        let mut buffer = [0; 1500];
+        for change in [Change::None, Change::Port, Change::Address, Change::AddressAndPort] {
+            let asked = request(ID, None, change);
+            socket.send_to(b"junk before", server.udp[0]).await.unwrap();
+            socket.send_to(&asked, server.udp[0]).await.unwrap();
+            let (length, from) = soon("an answer", socket.recv_from(&mut buffer)).await.unwrap();
+            assert!(length <= asked.len());
+            let answer = parse_response(&buffer[..length]).unwrap();
+            assert_eq!(answer.mapped, socket.local_addr().unwrap());
+            assert_eq!(answer.response_origin, Some(from));
+            let other = answer.other_address.unwrap();
+            assert_eq!(other.ip(), server.udp[1].ip());
+            let same =
+                |change| (from.ip() == server.udp[0].ip(), from.port() == server.udp[0].port()) == change;
+            assert!(match change {
+                Change::None => same((true, true)),
+                Change::Port => same((true, false)),
+                Change::Address => same((false, true)),
+                Change::AddressAndPort => from == other,
+            });
+        }
         server.stop().await;
     });
 }
