@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub(crate) mod promises;
+pub(crate) mod wireguard;
+
 use std::net::UdpSocket;
 use std::process::Command;
 use std::sync::mpsc;
