@@ -12,6 +12,8 @@ pub struct Situation {
     pub generation: u32,
     /// The WireGuard interface, such as `wg0`.
     pub interface: String,
+    /// The interface's own public key, by which peers know us; `None` while it has none.
+    pub public_key: Option<PublicKey>,
     /// WireGuard's UDP port, host order; 0 while the device has none, and then there is nothing to find.
     pub listen_port: u16,
     /// The mark of the device's own packets, 0 for none. A socket that is to go where WireGuard's packets

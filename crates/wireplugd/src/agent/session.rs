@@ -288,6 +288,7 @@ impl Session<'_> {
         let next = Situation {
             generation: self.scheduler.generation(),
             interface: self.config.interface.to_string(),
+            public_key: Some(self.state.public_key),
             listen_port: self.port.number(),
             fwmark: self.state.fwmark,
             addresses: self.place.for_strategies(),
