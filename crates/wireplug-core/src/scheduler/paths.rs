@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::io::Unsendable;
 use super::ranking::{Place, Ranking, Score};
-use super::tuning::{FAILED_FOR, MAX_PATHS, MAX_REFLEXIVE, check_gap};
+use super::tuning::{FAILED_FOR, HURRY_GAP, MAX_PATHS, MAX_REFLEXIVE, check_gap};
 use crate::{Endpoint, RemoteCandidate, StrategyName, Tier, TransactionId};
 
 /// Checks of one path whose answers are still awaited. At one a second and less than ten seconds of
@@ -16,6 +16,7 @@ const MAX_PENDING: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     all: BTreeMap<Endpoint, Path>,
+    hurried: Option<Instant>,
 }
 
 /// One path.
@@ -145,8 +146,13 @@ impl Paths {
         }
     }
 
-    /// Checks the unproven quickly again: the peer has said something new.
+    /// Checks the unproven quickly again: the peer has said something. Once in a while only, or a hostile peer
+    /// could name strangers' addresses and have us send to them at the pace of its offers.
     pub(super) fn hurry(&mut self, now: Instant) {
+        if self.hurried.is_some_and(|last| now < last + HURRY_GAP) {
+            return;
+        }
+        self.hurried = Some(now);
         for path in self.all.values_mut().filter(|path| path.proof.is_none()) {
             path.start_over(now);
         }

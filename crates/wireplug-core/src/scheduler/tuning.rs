@@ -17,6 +17,10 @@ pub(super) fn check_gap(nth: u32) -> Duration {
         .map_or(CHECK_GAP_LATE, |ms| Duration::from_millis(*ms))
 }
 
+/// The least time between two times that all unproven paths are checked quickly again. It bounds what a peer
+/// can make us send; what an offer adds is checked at once in any case.
+pub(super) const HURRY_GAP: Duration = Duration::from_secs(1);
+
 /// How long one round of checks goes on without any path proven. Longer finds paths with heavy loss,
 /// shorter lets the raw socket close sooner; a peer that comes later starts a new round anyway.
 pub(super) const ROUND: Duration = Duration::from_secs(8);
@@ -60,19 +64,22 @@ pub(super) const UNPROVEN_AFTER: Duration = Duration::from_secs(2);
 /// its retry (`REKEY_TIMEOUT`, 5 s, plus jitter).
 pub(super) const UNPROVEN_EACH: Duration = Duration::from_secs(11);
 
-/// A WireGuard session is dead when its last handshake is this old (whitepaper section 6.1,
-/// `REJECT_AFTER_TIME`).
+/// A WireGuard session is over when its last handshake is this old (whitepaper section 6.1,
+/// `REJECT_AFTER_TIME`)...
 pub(super) const SESSION_LIFE: Duration = Duration::from_secs(180);
 
+/// ...and its path is dead when it has not been renewed in so long after that: one keepalive, which may be the
+/// first to find it over, and a lost handshake message or two.
+pub(super) const RENEWAL: Duration = Duration::from_secs(35);
+
 /// When we began to send what wants an answer, silence of this length since then is doubtful: WireGuard's receiver
-/// answers data within 10 s (`KEEPALIVE_TIMEOUT`) and its sender then makes a handshake (5 s).
+/// answers data within 10 s (`KEEPALIVE_TIMEOUT`) and its sender then makes a handshake (5 s). Keepalives
+/// want none, and what is received puts off our own: of two sides that keep alive, one may be the only one to send
+/// until the session is renewed, and its silence means nothing before [`SESSION_LIFE`] is over.
 pub(super) const SILENCE_WHEN_SENDING: Duration = Duration::from_secs(17);
 
 /// More than this many bytes sent since we last heard are more than keepalives: two initiations' worth.
 pub(super) const SENDING: u64 = 2 * 148;
-
-/// Silence of this length is doubtful while both sides keep alive: two keepalives lost, and some.
-pub(super) const SILENCE_WHEN_KEPT_ALIVE: Duration = Duration::from_secs(65);
 
 /// Our keepalive, in seconds: the value that WireGuard's own manual recommends behind NATs.
 pub(super) const KEEPALIVE: u16 = 25;

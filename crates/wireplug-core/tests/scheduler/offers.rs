@@ -144,6 +144,19 @@ fn an_old_offer_that_is_replayed_cannot_push_the_true_one_out() {
 }
 
 #[test]
+fn a_peer_that_floods_offers_cannot_make_us_flood_whom_it_names() {
+    let mut driver = Driver::initiator().begun();
+    let strangers = ["203.0.113.66:1", "203.0.113.67:1", "203.0.113.68:1"];
+    for revision in 1..=200 {
+        let candidates = strangers.map(|at| remote(at, "direct", Tier::Direct));
+        driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, revision, candidates.to_vec()) });
+        driver.pass(ms(50));
+    }
+    // Ten seconds: at most eight quick checks of each, each second.
+    assert!(driver.checks.len() <= 3 * 10 * 8, "{}", driver.checks.len());
+}
+
+#[test]
 fn strategies_that_are_not_enabled_are_neither_offered_nor_tried() {
     let mut driver = Driver::initiator().begun();
     found(&mut driver, OURS, "pcp", Tier::Mapped, Proof::Done(Reach::Open));

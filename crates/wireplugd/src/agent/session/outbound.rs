@@ -73,7 +73,10 @@ impl Session<'_> {
             }
             Act::Tell { generation, endpoint, verdict } => {
                 match &verdict {
-                    Verdict::Wrong { why } => info!(%why, "a candidate is not ours, and is not offered"),
+                    Verdict::Wrong { why } => {
+                        info!("a candidate is not ours, and is not offered");
+                        debug!(%endpoint, %why, "not ours");
+                    }
                     verdict => debug!(%endpoint, ?verdict, "candidate verified"),
                 }
                 self.scheduler.handle(now(), Input::Verdict { generation, endpoint, verdict });
