@@ -16,6 +16,17 @@ const LOG_FILTER: &str = "info,wireplug=debug,wireplugd=debug,wireplug_core=debu
     wireplug_strategy=debug,wireplug_direct=debug,wireplug_hole_punch=debug,wireplug_serverd=debug";
 
 impl Binaries {
+    /// In the directory that `WIREPLUG_LAB_BINARIES` names, else beside the running executable.
+    ///
+    /// # Errors
+    /// When the running executable's path is unknown.
+    pub fn find() -> Result<Self> {
+        match std::env::var_os("WIREPLUG_LAB_BINARIES") {
+            Some(dir) => Ok(Self::in_dir(dir)),
+            None => Self::beside_current_exe(),
+        }
+    }
+
     /// Beside the running executable, as cargo lays them out (`target/PROFILE/`).
     ///
     /// # Errors

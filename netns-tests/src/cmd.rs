@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,11 +47,12 @@ pub(crate) fn output(argv: &[&str], input: &str) -> Result<Output> {
     child.wait_with_output().map_err(start)
 }
 
-/// Looks until `look` gives something, at most `limit` long.
+/// Looks until `look` gives something, at most `limit` long on an ordinary machine.
 ///
 /// # Errors
 /// [`LabError::Timeout`] naming `what`; an error of `look` at once.
 pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let limit = patient(limit);
     let started = Instant::now();
     loop {
         if let Some(found) = look()? {
@@ -61,4 +63,13 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result
         }
         thread::sleep(LOOK_EVERY);
     }
+}
+
+/// A limit for this machine: `WIREPLUG_LAB_PATIENCE` says how many times as long as on an ordinary one things may take.
+pub(crate) fn patient(limit: Duration) -> Duration {
+    static FACTOR: LazyLock<u32> = LazyLock::new(|| {
+        let text = std::env::var("WIREPLUG_LAB_PATIENCE").unwrap_or_default();
+        text.parse().unwrap_or(1).max(1)
+    });
+    limit.saturating_mul(*FACTOR)
 }

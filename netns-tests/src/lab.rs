@@ -56,12 +56,12 @@ struct State {
 }
 
 impl Lab {
-    /// An empty internet, for the product's binaries beside the running executable.
+    /// An empty internet, for the product's binaries as [`Binaries::find`] finds them.
     ///
     /// # Errors
     /// When not root, or when namespaces cannot be made.
     pub fn new(label: &str) -> Result<Self> {
-        Self::with_binaries(label, Binaries::beside_current_exe()?)
+        Self::with_binaries(label, Binaries::find()?)
     }
 
     /// As [`Self::new`], with binaries from somewhere else.

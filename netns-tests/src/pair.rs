@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::binaries::Binaries;
+use crate::cmd::patient;
 use crate::daemon::{Daemon, PeerStatus};
 use crate::error::{LabError, Result};
 use crate::host::Host;
@@ -322,7 +323,7 @@ fn first_answer(pings: &Pings, limit: Duration) -> Result<std::time::SystemTime>
     })
 }
 
-/// How many pings at 10 ms fill a time.
+/// How many pings at 10 ms fill a time, or more on a slow machine.
 fn pings_in(time: Duration) -> u16 {
-    u16::try_from(time.as_millis() / 10).unwrap_or(u16::MAX)
+    u16::try_from(patient(time).as_millis() / 10).unwrap_or(u16::MAX)
 }

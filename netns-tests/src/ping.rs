@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::cmd::patient;
 use crate::error::{LabError, Result};
 use crate::host::Host;
 use crate::namespace::Namespace;
@@ -34,7 +35,12 @@ pub struct Ping {
 impl Ping {
     /// `count` pings at 10 ms.
     pub fn fast(to: impl Into<IpAddr>, count: u16) -> Self {
-        Self { to: to.into(), count, interval: Duration::from_millis(10), linger: Duration::from_secs(1) }
+        Self {
+            to: to.into(),
+            count,
+            interval: Duration::from_millis(10),
+            linger: patient(Duration::from_secs(1)),
+        }
     }
 }
 
@@ -82,7 +88,7 @@ impl Host {
     }
 
     /// Pings in the background until the first answer. With `gate`, a ping is sent only while the
-    /// interface has an endpoint: as with the kernel's WireGuard, which refuses packets without one.
+    /// interface has an endpoint: as the kernel's WireGuard does by itself, which refuses packets without one.
     /// (wireguard-go instead spends a handshake on nothing, and then its 5 s limiter rules.)
     ///
     /// # Errors
@@ -90,7 +96,7 @@ impl Host {
     pub fn ping_until_answered(&self, ping: Ping, gate: Option<&Wireguard>) -> Result<Pinging> {
         let socket = icmp(self.namespace(), ping.to)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let gate = gate.cloned();
+        let gate = gate.filter(|wireguard| wireguard.process().is_some()).cloned();
         let thread = {
             let stop = Arc::clone(&stop);
             let open = move || gate.as_ref().is_none_or(Wireguard::has_endpoint);

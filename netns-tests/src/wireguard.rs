@@ -27,7 +27,8 @@ pub struct Wireguard {
     device: String,
     public_key: String,
     address: Ipv4Addr,
-    process: Process,
+    /// The running wireguard-go; none where the kernel's module does the work.
+    process: Option<Process>,
 }
 
 /// A peer as it stands in a configuration file.
@@ -66,10 +67,11 @@ pub struct PeerState {
 }
 
 impl Host {
-    /// Makes a WireGuard interface (wireguard-go) with a fresh key, `address`/24 and no peers.
+    /// Makes a WireGuard interface with a fresh key, `address`/24 and no peers: by the kernel's module where
+    /// `WIREPLUG_LAB_WIREGUARD=kernel` says so, else by wireguard-go.
     ///
     /// # Errors
-    /// When wireguard-go does not start or `wg` fails.
+    /// When the kernel has no module or wireguard-go does not start, or when `wg` fails.
     pub fn wireguard(&self, address: Ipv4Addr) -> Result<Wireguard> {
         let private = run(&["wg", "genkey"], "")?;
         let public_key = run(&["wg", "pubkey"], &private)?.trim().to_owned();
@@ -79,7 +81,7 @@ impl Host {
     /// As [`Self::wireguard`], with given keys (base64).
     ///
     /// # Errors
-    /// When wireguard-go does not start or `wg` fails.
+    /// When the kernel has no module or wireguard-go does not start, or when `wg` fails.
     pub fn wireguard_with_keys(
         &self,
         address: Ipv4Addr,
@@ -87,17 +89,12 @@ impl Host {
         public_key: &str,
     ) -> Result<Wireguard> {
         let device = self.shared.next_device(&self.namespace);
-        let process = self.spawn("wireguard", Path::new("wireguard-go"), &["-f", &device], &[])?;
-        let socket = control_socket(&device);
-        wait_for("wireguard-go to open its control socket", START_LIMIT, || {
-            if let Some(status) = process.exited() {
-                return Err(LabError::unexpected(format!(
-                    "wireguard-go ended with {status}: {}",
-                    process.log()
-                )));
-            }
-            Ok(socket.exists().then_some(()))
-        })?;
+        let process = if by_kernel() {
+            self.namespace.ip(&[format!("link add {device} type wireguard")])?;
+            None
+        } else {
+            Some(self.wireguard_go(&device)?)
+        };
         let key_file = self.shared.write(&format!("{device}.key"), private)?;
         let wireguard = Wireguard {
             namespace: self.namespace.clone(),
@@ -113,6 +110,26 @@ impl Host {
             .ip(&[format!("addr add {address}/24 dev {device}"), format!("link set {device} mtu 1420 up")])?;
         Ok(wireguard)
     }
+
+    fn wireguard_go(&self, device: &str) -> Result<Process> {
+        let process = self.spawn("wireguard", Path::new("wireguard-go"), &["-f", device], &[])?;
+        let socket = control_socket(device);
+        wait_for("wireguard-go to open its control socket", START_LIMIT, || {
+            if let Some(status) = process.exited() {
+                return Err(LabError::unexpected(format!(
+                    "wireguard-go ended with {status}: {}",
+                    process.log()
+                )));
+            }
+            Ok(socket.exists().then_some(()))
+        })?;
+        Ok(process)
+    }
+}
+
+/// Whether the environment wants WireGuard by the kernel's module.
+fn by_kernel() -> bool {
+    std::env::var_os("WIREPLUG_LAB_WIREGUARD").is_some_and(|choice| choice == "kernel")
 }
 
 impl Wireguard {
@@ -131,9 +148,9 @@ impl Wireguard {
         self.address
     }
 
-    /// The running wireguard-go.
-    pub fn process(&self) -> &Process {
-        &self.process
+    /// The running wireguard-go; none where the kernel's module does the work.
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
     }
 
     /// Runs `wg set` with the interface's name and `args`.
@@ -188,8 +205,12 @@ impl Wireguard {
         Ok(self.state(public_key)?.endpoint)
     }
 
-    /// Whether any peer has an endpoint, asked over the control socket: cheap enough for each 10 ms.
+    /// Whether any peer has an endpoint. Of wireguard-go asked over its control socket: cheap enough for each 10 ms.
     pub fn has_endpoint(&self) -> bool {
+        if self.process.is_none() {
+            let endpoints = self.namespace.run(&["wg", "show", &self.device, "endpoints"]);
+            return endpoints.is_ok_and(|text| text.contains(':'));
+        }
         let ask = || {
             let mut stream = UnixStream::connect(control_socket(&self.device))?;
             stream.set_read_timeout(Some(START_LIMIT))?;

@@ -25,14 +25,46 @@ pub(crate) fn has(subcommand: &str) -> bool {
     quiet.is_ok_and(|status| status.success())
 }
 
-/// Builds the product's programs with optimisation and says where they are.
+/// The product's programs with optimisation.
 pub(crate) fn release_binaries() -> Result<Binaries> {
+    Ok(Binaries::in_dir(release_dir()?))
+}
+
+/// The directory of the product's programs with optimisation: the one that the environment names for the lab, else they
+/// are built now.
+pub(crate) fn release_dir() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("WIREPLUG_LAB_BINARIES") {
+        return Ok(dir.into());
+    }
     run(&["build", "--quiet", "--release", "--bins", "-p", "wireplugd", "-p", "wireplug-serverd"], &[])?;
-    // This program is TARGET/PROFILE/xtask.
+    Ok(target_dir()?.join("release"))
+}
+
+/// Where cargo builds: this program is TARGET/PROFILE/xtask.
+pub(crate) fn target_dir() -> Result<PathBuf> {
     let exe = std::env::current_exe().context("cannot find the running executable")?;
-    let target =
-        exe.parent().and_then(Path::parent).context("the running executable is in no target directory")?;
-    Ok(Binaries::in_dir(target.join("release")))
+    let target = exe.parent().and_then(Path::parent);
+    Ok(target.context("the running executable is in no target directory")?.to_owned())
+}
+
+/// Builds the tests that `arguments` choose without running them, and says where each is: its target's name and its
+/// executable.
+pub(crate) fn test_executables(arguments: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    let all =
+        [&["test", "--no-run", "--quiet", "--message-format", "json-render-diagnostics"], arguments].concat();
+    eprintln!("==> cargo {}", all.join(" "));
+    let output =
+        command(&all).stderr(Stdio::inherit()).output().context("cannot start cargo test --no-run")?;
+    if !output.status.success() {
+        bail!("`cargo {}` failed", all.join(" "));
+    }
+    let executable = |line: &str| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let path = message.get("executable")?.as_str()?;
+        let name = message.get("target")?.get("name")?.as_str()?;
+        message.get("profile")?.get("test")?.as_bool()?.then(|| (name.to_owned(), PathBuf::from(path)))
+    };
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(executable).collect())
 }
 
 fn command(arguments: &[&str]) -> Command {

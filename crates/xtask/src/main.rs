@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask demo | test | bench`.
+//! Development tasks: `cargo xtask demo | test | bench | vm`.
 
 mod bench;
 mod cargo;
@@ -7,6 +7,7 @@ mod packages;
 mod signals;
 mod story;
 mod suite;
+mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -49,6 +50,29 @@ enum Task {
     /// Measures, and prints tables.
     #[command(subcommand)]
     Bench(Bench),
+    /// Runs a part of the tests against the kernel's own WireGuard, in a virtual machine with Debian's kernel.
+    ///
+    /// Nothing is installed but the emulator and small tools; the kernel is unpacked below target/vm. Emulated by
+    /// default, so that it works everywhere; the host's tree is read-only in there.
+    Vm(VmArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct VmArguments {
+    /// Uses the processor's support (/dev/kvm) instead of emulation.
+    #[arg(long)]
+    kvm: bool,
+    /// How long the virtual machine may run, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    limit: u64,
+    /// After the tests, measures connecting at 50 ms of round trip, so many times for each pair of NATs.
+    #[arg(long, value_name = "RUNS", default_value_t = 0)]
+    measure: usize,
+    /// Runs this shell command in the virtual machine, and no tests.
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["filters", "measure"])]
+    shell: Option<String>,
+    /// Runs the tests whose names contain one of these, instead of those that are proven on the module.
+    filters: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -83,5 +107,6 @@ fn main() -> Result<()> {
         Task::Demo { first, second, delay } => demo::run([first, second], delay),
         Task::Test { fuzz, filters } => suite::run(fuzz, &filters),
         Task::Bench(Bench::Connect(arguments)) => bench::connect(&arguments),
+        Task::Vm(arguments) => vm::run(&arguments),
     }
 }

@@ -18,14 +18,32 @@ const PACKAGES: [(&str, &str); 9] = [
     ("chrt", "util-linux"),
 ];
 
+/// What the virtual machine needs besides.
+const VM_PACKAGES: [(&str, &str); 4] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("modprobe", "kmod"),
+    ("depmod", "kmod"),
+];
+
 /// Installs what is missing where apt-get is there; elsewhere names it.
 pub(crate) fn ensure() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("this needs root to make network namespaces: run `sudo -E env \"PATH=$PATH\" cargo xtask ...`");
     }
-    let missing = missing();
+    install(&PACKAGES)?;
+    ensure_tun()
+}
+
+/// As [`ensure`], for the virtual machine.
+pub(crate) fn ensure_for_vm() -> Result<()> {
+    install(&VM_PACKAGES)
+}
+
+fn install(packages: &[(&'static str, &'static str)]) -> Result<()> {
+    let missing = missing(packages);
     if missing.is_empty() {
-        return ensure_tun();
+        return Ok(());
     }
     let names = missing.join(" ");
     if which("apt-get").is_none() {
@@ -36,11 +54,11 @@ pub(crate) fn ensure() -> Result<()> {
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(&missing);
     apt_get(&install)?;
-    let still: Vec<&str> = self::missing();
+    let still: Vec<&str> = self::missing(packages);
     if !still.is_empty() {
         bail!("apt-get has installed {names}, but there still is no program of {}", still.join(", "));
     }
-    ensure_tun()
+    Ok(())
 }
 
 /// wireguard-go needs the TUN device, which some containers do not have.
@@ -51,8 +69,8 @@ fn ensure_tun() -> Result<()> {
     bail!("/dev/net/tun is missing: `modprobe tun`, or start the container with `--device /dev/net/tun`")
 }
 
-fn missing() -> Vec<&'static str> {
-    let mut packages: Vec<&str> = PACKAGES
+fn missing(packages: &[(&'static str, &'static str)]) -> Vec<&'static str> {
+    let mut packages: Vec<&str> = packages
         .iter()
         .filter(|(program, _)| which(program).is_none())
         .map(|(_, package)| *package)

@@ -1,0 +1,136 @@
+//! What runs in the virtual machine: tests built on the host, one process for each.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::cargo;
+use crate::vm::kernel::tool;
+
+/// How much longer than on a real machine everything may take: emulation costs about this factor.
+const PATIENCE: u32 = 8;
+
+/// How long one test may take in there, in seconds, before it counts as hanging.
+const TEST_LIMIT: u32 = 180;
+
+/// The test whose every case is about the kernel's device.
+const KERNEL_DEVICE: &str = "kernel_device";
+
+/// What is proven on the module besides, without filters: tests in the lab, by target and name.
+const SELECTION: [(&str, &[&str]); 3] = [
+    (
+        "matrix",
+        &[
+            "none/none",
+            "none/symmetric",
+            "symmetric/none",
+            "port-preserving/port-preserving",
+            "fixed/cgnat",
+            "symmetric/port-preserving",
+            "ipv6-firewall/ipv6-firewall",
+        ],
+    ),
+    (
+        "surroundings",
+        &["full_tunnel", "full_tunnel_with_a_stale_endpoint", "the_peers_lan_inside_allowed_ips"],
+    ),
+    (
+        "restarts",
+        &[
+            "a_persons_keepalive_stays_as_it_is",
+            "a_daemon_gives_its_keepalive_back_also_after_it_was_killed_once",
+            "daemons_killed_on_both_sides_connect_again_when_the_tunnel_is_dead_too",
+        ],
+    ),
+];
+
+/// What is measured: clean peers at 50 ms of round trip.
+const MEASURE: &str = "--clean --delay 50 --rest 0";
+
+/// Pairs whose connecting is measured.
+const MEASURED: &str = "none/none port-preserving/port-preserving fixed/cgnat";
+
+/// The tests that are run, each in a process of its own.
+#[derive(Debug)]
+struct Chosen {
+    target: String,
+    path: PathBuf,
+    name: String,
+}
+
+/// Builds what was asked for on the host, whose disk the virtual machine sees under the same paths, and returns the
+/// shell script that runs it.
+pub(super) fn build(filters: &[String], measure: usize) -> Result<String> {
+    let tests = choose(filters)?;
+    let mut script = format!("export WIREPLUG_LAB_WIREGUARD=kernel WIREPLUG_LAB_PATIENCE={PATIENCE}\n");
+    // Writing to a String cannot fail.
+    if measure > 0 || tests.iter().any(|test| test.target != KERNEL_DEVICE) {
+        let product = cargo::release_dir()?;
+        let _ = writeln!(script, "export WIREPLUG_LAB_BINARIES={}", quoted(&product.display().to_string()));
+    }
+    let _ = write!(script, "limit={TEST_LIMIT}\n{RUN}");
+    for test in tests {
+        let path = quoted(&test.path.display().to_string());
+        let _ = writeln!(script, "run {} {path} {}", test.target, quoted(&test.name));
+    }
+    if measure > 0 {
+        let xtask = std::env::current_exe().context("cannot find the running executable")?;
+        let xtask = quoted(&xtask.display().to_string());
+        let _ = writeln!(script, "{xtask} bench connect {MEASURE} --runs {measure} {MEASURED} || failed=1");
+    }
+    script.push_str("exit $failed\n");
+    Ok(script)
+}
+
+fn choose(filters: &[String]) -> Result<Vec<Chosen>> {
+    let mut chosen = Vec::new();
+    for (target, path) in cargo::test_executables(&["-p", "wireplug-net", "-p", "wireplug-lab", "--tests"])? {
+        let list = tool(Command::new(&path).args(["--list", "--format", "terse"]))?;
+        for name in list.lines().filter_map(|line| line.strip_suffix(": test")).map(name_of) {
+            if wanted(filters, &target, &name) {
+                chosen.push(Chosen { target: target.clone(), path: path.clone(), name });
+            }
+        }
+    }
+    if chosen.is_empty() {
+        bail!("no test of wireplug-net or of the lab has a name with {}", filters.join(" or "));
+    }
+    Ok(chosen)
+}
+
+fn wanted(filters: &[String], target: &str, name: &str) -> bool {
+    if filters.is_empty() {
+        let named = |(in_target, names): &(&str, &[&str])| *in_target == target && names.contains(&name);
+        return target == KERNEL_DEVICE || SELECTION.iter().any(named);
+    }
+    filters.iter().any(|filter| name.contains(filter.as_str()) || target == filter)
+}
+
+/// libtest-mimic puts a test's kind before its name, in brackets.
+fn name_of(listed: &str) -> String {
+    let name =
+        listed.split_once("] ").filter(|(kind, _)| kind.starts_with('[')).map_or(listed, |(_, name)| name);
+    name.to_owned()
+}
+
+/// A word for the shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Runs one test; what it says is shown only if it fails. A test that was skipped has failed: all is there that it
+/// could need.
+const RUN: &str = r#"failed=0
+run() {
+    started=$(date +%s)
+    if timeout "$limit" "$2" --exact "$3" --test-threads 1 > /run/output 2>&1 && grep -q "1 passed" /run/output; then
+        echo "ok      $1 $3 ($(($(date +%s) - started)) s)"
+    else
+        echo "FAILED  $1 $3 ($(($(date +%s) - started)) s)"
+        cat /run/output
+        failed=1
+    fi
+}
+"#;
