@@ -135,17 +135,13 @@ impl Peer {
 
     /// The device was read.
     pub(super) fn see(&mut self, world: &mut World<'_>, view: PeerView) {
-        let kept_alive = !matches!(view.keepalive, Keepalive::Off) && self.path_in_use_is_proven();
-        let seen = self.tunnel.see(world.now, self.view.as_ref(), &view, kept_alive);
+        let seen = self.tunnel.see(world.now, self.view.as_ref(), &view);
         let first = self.view.is_none();
         self.view = Some(view);
         match seen {
             Seen::Nothing => {}
             Seen::CameUp => self.came_up(world),
-            Seen::WentDown => {
-                self.tunnel = Tunnel::Down;
-                self.reason = None;
-            }
+            Seen::WentDown => self.went_down(world),
             Seen::PulledBack { from, to } => self.pulled_back(world, from, to),
             Seen::Silent => self.doubt(world),
         }
@@ -182,6 +178,16 @@ impl Peer {
         let off = self.view.as_ref().is_some_and(|view| view.keepalive == Keepalive::Off);
         if runs_wireplug && off {
             self.update(world, None, Stimulus::TurnOn(KEEPALIVE));
+        }
+    }
+
+    /// The session ended. One that is kept alive renews itself, so its path is dead; another was just not used.
+    fn went_down(&mut self, world: &mut World<'_>) {
+        self.tunnel = Tunnel::Down;
+        self.reason = None;
+        let kept_alive = self.view.as_ref().is_some_and(|view| view.keepalive != Keepalive::Off);
+        if kept_alive && matches!(self.effort, Effort::Rest) {
+            self.begin_round(world, Cause::Own);
         }
     }
 

@@ -1,11 +1,9 @@
 //! What WireGuard itself does with one peer: whether a session lives, and over which endpoint.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::io::{Handshake, PeerView};
-use super::tuning::{
-    LATE_PACKETS, REASSERTIONS, SENDING, SESSION_LIFE, SILENCE_WHEN_KEPT_ALIVE, SILENCE_WHEN_SENDING,
-};
+use super::tuning::{LATE_PACKETS, REASSERTIONS, RENEWAL, SENDING, SESSION_LIFE, SILENCE_WHEN_SENDING};
 use crate::Endpoint;
 
 /// The state of a peer's tunnel.
@@ -118,7 +116,7 @@ impl Up {
         self.moved.as_ref().is_some_and(|moved| !moved.over)
     }
 
-    fn see(&mut self, now: Instant, view: &PeerView, kept_alive: bool) -> Seen {
+    fn see(&mut self, now: Instant, view: &PeerView) -> Seen {
         if view.rx_bytes < self.rx {
             // The device or the peer was made anew: its counters and its session are other ones.
             *self = Self::new(now, view);
@@ -136,8 +134,7 @@ impl Up {
         }
         self.endpoint = view.endpoint;
         let unanswered = self.asking.is_some_and(|since| now - since > SILENCE_WHEN_SENDING);
-        let expected = kept_alive && now - self.heard > SILENCE_WHEN_KEPT_ALIVE;
-        if unanswered || expected {
+        if unanswered {
             return Seen::Silent;
         }
         if has_session(view) { Seen::Nothing } else { Seen::WentDown }
@@ -159,14 +156,8 @@ impl Up {
 }
 
 impl Tunnel {
-    /// Takes a look at the device. `kept_alive`: both sides send keepalives, so that silence means something.
-    pub(super) fn see(
-        &mut self,
-        now: Instant,
-        before: Option<&PeerView>,
-        view: &PeerView,
-        kept_alive: bool,
-    ) -> Seen {
+    /// Takes a look at the device.
+    pub(super) fn see(&mut self, now: Instant, before: Option<&PeerView>, view: &PeerView) -> Seen {
         match self {
             Self::Down => {
                 let news = before
@@ -180,7 +171,7 @@ impl Tunnel {
                     return Seen::Nothing;
                 }
             }
-            Self::Up(up) => return up.see(now, view, kept_alive),
+            Self::Up(up) => return up.see(now, view),
         }
         *self = Self::Up(Up::new(now, view));
         Seen::CameUp
@@ -196,5 +187,5 @@ fn stamp(view: &PeerView) -> Option<u128> {
 }
 
 fn has_session(view: &PeerView) -> bool {
-    matches!(view.handshake, Some(Handshake { age, .. }) if age < SESSION_LIFE + Duration::from_secs(10))
+    matches!(view.handshake, Some(Handshake { age, .. }) if age < SESSION_LIFE + RENEWAL)
 }

@@ -96,3 +96,22 @@ fn an_idle_peer_without_wireplug_stays_idle_with_its_endpoint() {
     assert_eq!(driver.status().state, State::Connected);
     assert_eq!(driver.updates, [], "its keepalive is none of our business");
 }
+
+#[test]
+fn keepalives_that_only_one_side_sends_are_no_reason_for_doubt() {
+    let mut driver = settled();
+    for _ in 0..5 {
+        driver.view.tx_bytes += 32;
+        driver.pass_looking(Duration::from_secs(25));
+    }
+    assert!(driver.checks.is_empty() && driver.updates.is_empty());
+    assert!(!driver.scheduler.demand().working);
+}
+
+#[test]
+fn a_session_that_ends_while_it_is_kept_alive_is_looked_after() {
+    let mut driver = settled();
+    driver.pass_looking(Duration::from_secs(220));
+    assert!(driver.checks.iter().any(|check| check.to == endpoint(PUBLIC)));
+    assert_ne!(driver.status().state, State::Connected);
+}
