@@ -1,7 +1,6 @@
 //! Somebody who receives checks that were not meant for him.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,9 +19,19 @@ const TICK: Duration = Duration::from_millis(50);
 /// Longest datagram that is looked at, in bytes.
 const LONGEST: usize = 2048;
 
-/// A UDP socket that is in the way of checks. It tells every sender all that looks like a proof and is none:
-/// its own request, an answer without integrity, one under another pair's key, one for another transaction; and
-/// it repeats every genuine check, from its own address, to everybody else who ever sent one.
+/// What an attacker does with checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Tells every sender all that looks like a proof and is none: its own request, an answer without integrity, one
+    /// under another pair's key, one for another transaction; and repeats every genuine check, from his own
+    /// address, to everybody else who ever sent one.
+    Deceives,
+    /// Carries checks and their answers to the other side, so that the path through him is truly proven, and swallows
+    /// everything else.
+    CarriesChecksOnly,
+}
+
+/// A UDP socket that is in the way of checks.
 #[derive(Debug)]
 pub struct Attacker {
     address: SocketAddr,
@@ -43,8 +52,10 @@ pub struct Seen {
     pub victims: BTreeSet<SocketAddr>,
     /// Checks, each as it came.
     pub checks: Vec<Vec<u8>>,
-    /// How many answers came to the repeated ones.
+    /// How many answers came, to those that were repeated or carried.
     pub answers: usize,
+    /// How many datagrams came that are none of wireplug's: WireGuard's.
+    pub others: usize,
 }
 
 impl Attacker {
@@ -52,7 +63,7 @@ impl Attacker {
     ///
     /// # Errors
     /// When the port cannot be bound.
-    pub fn start(host: &Host, port: u16) -> Result<Self> {
+    pub fn start(host: &Host, port: u16, manner: Manner) -> Result<Self> {
         let address = SocketAddr::new(host.addresses()[0], port);
         let socket = host.udp(address)?;
         socket.set_read_timeout(Some(TICK)).map_err(failed("set a timeout for the attacker"))?;
@@ -60,7 +71,7 @@ impl Attacker {
         let shared = Arc::new(Shared::default());
         let thread = {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || lie_in_wait(&socket, &shared, &stranger))
+            thread::spawn(move || lie_in_wait(&socket, &shared, &stranger, manner))
         };
         Ok(Self { address, shared, thread: Some(thread) })
     }
@@ -104,29 +115,47 @@ fn stranger() -> Result<Pair> {
         .map_err(|error| LabError::unexpected(format!("no pair for the attacker: {error}")))
 }
 
-fn lie_in_wait(socket: &UdpSocket, shared: &Shared, stranger: &Pair) {
+fn lie_in_wait(socket: &UdpSocket, shared: &Shared, stranger: &Pair, manner: Manner) {
     let mut buffer = [0; LONGEST];
+    // What cannot be sent is lost, as it may be anywhere.
+    let send = |payload: &[u8], to| drop(socket.send_to(payload, to));
     while !shared.stop.load(Ordering::Relaxed) {
         let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
         let payload = &buffer[..length];
-        match stun::classify(payload) {
-            Incoming::CheckRequest { transaction, .. } => {
-                let others: Vec<_> = {
-                    let mut seen = shared.seen();
-                    seen.checks.push(payload.to_vec());
-                    seen.victims.insert(from);
-                    seen.victims.iter().copied().filter(|victim| *victim != from).collect()
-                };
+        let what = stun::classify(payload);
+        let others = shared.seen().note(what, payload, from);
+        match (manner, what) {
+            (Manner::Deceives, Incoming::CheckRequest { transaction, .. }) => {
                 for lie in lies(stranger, transaction, from, payload) {
-                    let _: io::Result<usize> = socket.send_to(&lie, from);
+                    send(&lie, from);
                 }
                 for victim in others {
-                    let _: io::Result<usize> = socket.send_to(payload, victim);
+                    send(payload, victim);
                 }
             }
-            Incoming::Response { .. } => shared.seen().answers += 1,
-            Incoming::Probe { .. } | Incoming::Other => {}
+            (Manner::CarriesChecksOnly, Incoming::CheckRequest { .. } | Incoming::Response { .. }) => {
+                for victim in others {
+                    send(payload, victim);
+                }
+            }
+            (_, Incoming::Response { .. } | Incoming::Probe { .. } | Incoming::Other) => {}
         }
+    }
+}
+
+impl Seen {
+    /// Notes what came from whom; gives everybody else who ever sent a check.
+    fn note(&mut self, what: Incoming, payload: &[u8], from: SocketAddr) -> Vec<SocketAddr> {
+        match what {
+            Incoming::CheckRequest { .. } => {
+                self.checks.push(payload.to_vec());
+                self.victims.insert(from);
+            }
+            Incoming::Response { .. } => self.answers += 1,
+            Incoming::Probe { .. } => {}
+            Incoming::Other => self.others += 1,
+        }
+        self.victims.iter().copied().filter(|victim| *victim != from).collect()
     }
 }
 

@@ -6,7 +6,7 @@
 //! | part | what |
 //! |---|---|
 //! | [`Rogue`] | a rendezvous server in the real one's place, with its certificate, that does what its [`Temper`] says |
-//! | [`Attacker`] | a UDP socket that answers checks with everything but the truth, and repeats them to others |
+//! | [`Attacker`] | a UDP socket in the way of checks, and what it does with them |
 //! | [`witness`] | which endpoints were applied, read from the daemons' logs and from `wg` |
 //! | [`secrets`] | the keys of a lab's interfaces, for tests that play the peer or look for leaks |
 
@@ -15,7 +15,7 @@ mod rogue;
 pub mod secrets;
 pub mod witness;
 
-pub use attacker::Attacker;
+pub use attacker::{Attacker, Manner, Seen};
 pub use rogue::{Babble, Rogue, Temper};
 
 use wireplug_lab::LabError;

@@ -87,10 +87,10 @@ impl Rogue {
         self.shared.mailboxes().set_temper(temper);
     }
 
-    /// Does what it should from now on. It hangs up on everybody, as a server does that is replaced by a good one.
-    pub fn reform(&self) {
+    /// Changes what it does and hangs up on everybody, as when a server is replaced by another one.
+    pub fn restart_as(&self, temper: Temper) {
         let mut mailboxes = self.shared.mailboxes();
-        mailboxes.set_temper(Temper::Honest);
+        mailboxes.set_temper(temper);
         mailboxes.hang_up();
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use wireplug_integration::secrets::is_lower;
@@ -31,11 +32,8 @@ const STEPS: [&str; 8] = [
     "offer received",
     "path proven",
     "endpoint set",
-    CONNECTED,
+    "state=connected",
 ];
-
-/// What it says in the end.
-const CONNECTED: &str = "state=connected";
 
 /// A daemon that is killed right after each of its steps: the next run goes on, the tunnel comes about, and the
 /// keepalive is in the end what the person had set.
@@ -50,21 +48,23 @@ fn killed_at_every_step(label: &str, persons: Option<u16>) {
         let key = there.wireguard.public_key();
         let keepalive = || Ok::<_, LabError>(here.wireguard.state(key)?.keepalive);
         let other = there.wireplug()?;
-        let (mut reached, mut applied) = (Vec::new(), false);
-        for step in STEPS {
+        let (mut reached, mut applied) = (BTreeSet::new(), false);
+        for (index, step) in STEPS.iter().enumerate() {
             let daemon = here.wireplug()?;
             let process = daemon.process();
-            // What a run before has begun may bring the tunnel about sooner.
-            wait_for(step, STEP, || {
+            // What the peer or a run before has begun may make it skip a step.
+            let at = wait_for(step, STEP, || {
                 alive(std::slice::from_ref(&daemon))?;
-                Ok([step, CONNECTED].iter().any(|said| process.log().contains(said)).then_some(()))
+                let log = process.log();
+                Ok((index..STEPS.len()).rev().find(|later| log.contains(STEPS[*later])))
             })?;
             process.kill();
-            reached.extend(process.log().contains(step).then_some(step));
-            applied |= step == CONNECTED && process.log().contains("endpoint set");
+            reached.insert(at);
+            applied = process.log().contains("endpoint set") && at == STEPS.len() - 1;
         }
-        println!("killed at {reached:?}");
-        assert!(reached.len() >= 5, "the daemon says its steps otherwise: {reached:?}");
+        let steps: Vec<_> = reached.iter().map(|at| STEPS[*at]).collect();
+        println!("killed at {steps:?}");
+        assert!(reached.len() >= 3, "the daemon says its steps otherwise: {steps:?}");
 
         // Nobody looks after the tunnel now, and it works; a keepalive of ours is still there.
         pair.wait_for_ping(STEP)?;
