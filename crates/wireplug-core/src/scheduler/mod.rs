@@ -24,6 +24,7 @@ mod peer;
 mod ranking;
 mod round;
 mod status;
+mod suggestions;
 mod tuning;
 mod tunnel;
 
@@ -119,7 +120,7 @@ impl Scheduler {
                 self.local.judged(endpoint, &verdict);
             }
             Input::Suggested { generation, peer, candidate } if generation == self.generation => {
-                return self.for_one(now, peer, |peer, world| peer.suggested(world.now, candidate));
+                return self.for_one(now, peer, |peer, world| peer.suggested(world, candidate));
             }
             Input::Withdrawn { generation, peer, strategy, endpoint } if generation == self.generation => {
                 return self.for_one(now, peer, |peer, world| peer.withdrawn(world.now, &strategy, endpoint));

@@ -288,9 +288,13 @@ impl Paths {
 
     /// The score of one path: with its own round-trip time if it is proven, else as if it had none.
     pub(super) fn score(&self, endpoint: Endpoint, ranking: &Ranking) -> Score {
-        let path = self.all.get(&endpoint);
-        let place = path.map_or(ranking.last(), |path| path.place(ranking));
-        let rtt = path.and_then(|path| path.proof).map_or(Duration::ZERO, |proof| proof.rtt);
-        Score::new(place, endpoint.family(), rtt)
+        let proof = self.all.get(&endpoint).and_then(|path| path.proof);
+        let rtt = proof.map_or(Duration::ZERO, |proof| proof.rtt);
+        Score::new(self.place(endpoint, ranking), endpoint.family(), rtt)
+    }
+
+    /// The rank of one path, proven or not.
+    pub(super) fn place(&self, endpoint: Endpoint, ranking: &Ranking) -> Place {
+        self.all.get(&endpoint).map_or(ranking.last(), |path| path.place(ranking))
     }
 }

@@ -14,9 +14,7 @@ use super::ranking::Ranking;
 use super::status::{Reason, State};
 use super::tuning::{ANSWER_BURST, ANSWERS_PER_SECOND, DOUBT_GAP, KEEPALIVE, MAX_INSTANCES, pause};
 use super::tunnel::{Seen, Tunnel};
-use crate::{
-    Endpoint, MAX_CANDIDATES, Mapping, Offer, PublicKey, RemoteCandidate, StrategyName, Tier, TransactionId,
-};
+use crate::{Endpoint, MAX_CANDIDATES, Mapping, Offer, PublicKey, RemoteCandidate, Tier, TransactionId};
 
 /// What all peers of an interface share, for the length of one call.
 pub(super) struct World<'a> {
@@ -243,23 +241,6 @@ impl Peer {
         }
     }
 
-    pub(super) fn suggested(&mut self, now: Instant, candidate: RemoteCandidate) {
-        self.forget_suggestion(&candidate.strategy, candidate.endpoint);
-        if self.suggested.len() < MAX_CANDIDATES {
-            self.suggested.push(candidate);
-        }
-        self.set_targets(now);
-    }
-
-    pub(super) fn withdrawn(&mut self, now: Instant, strategy: &StrategyName, endpoint: Endpoint) {
-        self.forget_suggestion(strategy, endpoint);
-        self.set_targets(now);
-    }
-
-    fn forget_suggestion(&mut self, strategy: &StrategyName, endpoint: Endpoint) {
-        self.suggested.retain(|known| known.strategy != *strategy || known.endpoint != endpoint);
-    }
-
     /// What the peer said last, if it said anything.
     pub(super) fn newest_offer(&self) -> Option<&Offer> {
         self.offers.last()
@@ -269,7 +250,7 @@ impl Peer {
         self.newest_offer().map_or(Mapping::Unknown, |offer| offer.mapping)
     }
 
-    fn set_targets(&mut self, now: Instant) {
+    pub(super) fn set_targets(&mut self, now: Instant) {
         let offered = self.offers.iter().rev().flat_map(|offer| &offer.candidates);
         let wanted: Vec<_> = self
             .suggested

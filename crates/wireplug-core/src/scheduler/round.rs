@@ -11,7 +11,7 @@ use super::tuning::{
     replace_patience,
 };
 use super::tunnel::{Attempt, Tunnel};
-use crate::Endpoint;
+use crate::{Endpoint, Tier};
 
 impl Peer {
     /// Does all that is due, and says when the next thing will be, and what.
@@ -215,7 +215,9 @@ impl Peer {
     /// The endpoints that may be tried unproven, best first. A peer that runs wireplug proves its own
     /// paths, so that while checks are possible only configured ones are tried.
     fn unproven(&self, port_sharing: bool) -> Vec<Endpoint> {
-        let mut endpoints: Vec<_> = self.suggested.iter().map(|candidate| candidate.endpoint).collect();
+        // Anybody on the link can announce a neighbour, so it is not configured.
+        let suggested = self.suggested.iter().filter(|known| !port_sharing || known.tier != Tier::Lan);
+        let mut endpoints: Vec<_> = suggested.map(|candidate| candidate.endpoint).collect();
         if !port_sharing {
             endpoints.extend(self.newest_offer().iter().flat_map(|o| &o.candidates).map(|c| c.endpoint));
         }

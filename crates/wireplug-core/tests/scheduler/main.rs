@@ -6,6 +6,7 @@ mod applying;
 mod arbitrary;
 mod driver;
 mod moving;
+mod neighbours;
 mod offers;
 mod rounds;
 mod watching;

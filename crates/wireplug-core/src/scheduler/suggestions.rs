@@ -1,0 +1,51 @@
+//! What strategies on this side know of where a peer may be.
+
+use std::time::Instant;
+
+use super::peer::{Cause, Effort, Peer, World};
+use super::tunnel::Tunnel;
+use crate::{Endpoint, MAX_CANDIDATES, RemoteCandidate, StrategyName, Tier};
+
+impl Peer {
+    /// A strategy on this side knows where the peer may be. A neighbour that was not known before is a reason to
+    /// listen at once: it hears of us at the same time, no server tells us so, and there is hardly a better path.
+    pub(super) fn suggested(&mut self, world: &mut World<'_>, candidate: RemoteCandidate) {
+        let known = self.suggested.iter().any(|known| known.endpoint == candidate.endpoint);
+        let neighbour = !known && candidate.tier == Tier::Lan && self.would_improve(&candidate);
+        self.forget_suggestion(&candidate.strategy, candidate.endpoint);
+        if self.suggested.len() < MAX_CANDIDATES {
+            self.suggested.push(candidate);
+        }
+        self.set_targets(world.now);
+        if !neighbour {
+            return;
+        }
+        match &mut self.effort {
+            Effort::Round(round) => {
+                round.called = world.now;
+                self.paths.hurry(world.now);
+            }
+            Effort::Rest | Effort::Pause { .. } => self.begin_round(world, Cause::Called),
+        }
+    }
+
+    /// Whether a path to a candidate would be better than the one that carries the session, if there is one.
+    fn would_improve(&self, candidate: &RemoteCandidate) -> bool {
+        let Some(place) = self.ranking.place(Some(&candidate.strategy), candidate.tier) else { return false };
+        match &self.tunnel {
+            Tunnel::Up(up) => {
+                up.endpoint.is_none_or(|endpoint| place < self.paths.place(endpoint, &self.ranking))
+            }
+            Tunnel::Down | Tunnel::Trying(_) => true,
+        }
+    }
+
+    pub(super) fn withdrawn(&mut self, now: Instant, strategy: &StrategyName, endpoint: Endpoint) {
+        self.forget_suggestion(strategy, endpoint);
+        self.set_targets(now);
+    }
+
+    fn forget_suggestion(&mut self, strategy: &StrategyName, endpoint: Endpoint) {
+        self.suggested.retain(|known| known.strategy != *strategy || known.endpoint != endpoint);
+    }
+}
