@@ -221,20 +221,22 @@ impl Daemon {
     }
 
     /// A datagram that is not WireGuard's arrived on its port; while the port is closed, nobody sees it.
-    pub fn on_datagram(&mut self, now: Time, source: SocketAddr, payload: Payload) {
+    pub fn on_datagram(&mut self, now: Time, source: SocketAddr, payload: &Payload) {
         let Ok(from) = Endpoint::new(source) else { return };
         if !self.port_open {
             return;
         }
-        match payload {
-            Payload::WireGuard(_) | Payload::Binding { .. } => {}
+        match *payload {
             Payload::Check { from: peer, to, transaction, tier, nominated } if to == self.config.own => {
                 self.input(now, Input::CheckRequested { peer, from, transaction, tier, nominated });
             }
             Payload::Answer { from: peer, to, transaction } if to == self.config.own => {
                 self.input(now, Input::CheckAnswered { peer, from, transaction });
             }
-            Payload::Check { .. } | Payload::Answer { .. } => {}
+            Payload::WireGuard(_)
+            | Payload::Binding { .. }
+            | Payload::Check { .. }
+            | Payload::Answer { .. } => {}
             Payload::Bound { id, mapped } => self.on_bound(now, id, mapped),
             Payload::Probe { nonce } => {
                 let verdict = self.verifier.on_probe(nonce);
@@ -254,8 +256,7 @@ impl Daemon {
         self.verifier.on_bound(now, id);
         let generation = self.scheduler.generation();
         if let Some(servers) = self.servers(true) {
-            let said =
-                self.punch.on_bound(now, &mut self.chance, id, mapped, &self.addresses, servers);
+            let said = self.punch.on_bound(now, &mut self.chance, id, mapped, &self.addresses, servers);
             let inputs = said.into_iter().map(|said| match said {
                 Said::Found(candidate) => Input::Found { generation, candidate },
                 Said::Lost(endpoint) => Input::Lost { generation, strategy: name("hole-punch"), endpoint },

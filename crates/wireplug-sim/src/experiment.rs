@@ -28,7 +28,9 @@ enum Message {
     Question,
     Seen(SocketAddr),
     /// From the other, who has heard us or not.
-    Hello { heard: bool },
+    Hello {
+        heard: bool,
+    },
 }
 
 /// Whether two hosts at such sites meet.
@@ -124,10 +126,7 @@ fn ask(
             let first = of_family.next();
             first.is_some_and(|first| of_family.all(|other| other == first))
         };
-        seen.iter()
-            .filter(|(v4, _)| tells == Tells::All || alike(*v4))
-            .map(|(_, mapped)| *mapped)
-            .collect()
+        seen.iter().filter(|(v4, _)| tells == Tells::All || alike(*v4)).map(|(_, mapped)| *mapped).collect()
     })
 }
 

@@ -140,10 +140,8 @@ impl Nat {
     pub fn inbound(&mut self, now: Time, source: SocketAddr, outer_port: u16) -> Option<SocketAddr> {
         self.expire(now);
         let filtering = self.behaviour.filtering;
-        let entry = self
-            .entries
-            .iter_mut()
-            .find(|e| e.outer_port == outer_port && e.permits(filtering, source))?;
+        let entry =
+            self.entries.iter_mut().find(|e| e.outer_port == outer_port && e.permits(filtering, source))?;
         if self.behaviour.inbound_refreshes {
             entry.used = now;
             for permission in entry.permitted.iter_mut().filter(|p| p.destination == source) {

@@ -217,7 +217,7 @@ impl<P: Clone> Net<P> {
         let attachment = self.hosts[host.0].as_mut().ok_or(SendError::NoAddress(destination))?;
         if attachment.firewall.outbound(now, source, destination) {
             let (link, realm) = (attachment.link, attachment.realm);
-            self.carry(now, link, Place::Realm(realm), Datagram { source, destination, payload });
+            self.carry(now, link, Place::Realm(realm), &Datagram { source, destination, payload });
         }
         Ok(())
     }
@@ -260,12 +260,12 @@ impl<P: Clone> Net<P> {
         match (self.routes.get(&(realm, datagram.destination.ip())).copied(), realm) {
             (Some(Next::Host(host)), _) => {
                 if let Some(link) = self.hosts[host.0].as_ref().map(|a| a.link) {
-                    self.carry(now, link, Place::Host(host), datagram);
+                    self.carry(now, link, Place::Host(host), &datagram);
                 }
             }
             (Some(Next::Router(router)), _) => {
                 let link = self.routers[router.0].link;
-                self.carry(now, link, Place::Descending(router), datagram);
+                self.carry(now, link, Place::Descending(router), &datagram);
             }
             (None, RealmId::Inside(router)) => self.ascend(now, router, datagram),
             (None, RealmId::Internet) => {}
@@ -294,7 +294,7 @@ impl<P: Clone> Net<P> {
             return;
         }
         let (link, outside) = (router.link, router.outside);
-        self.carry(now, link, Place::Realm(outside), datagram);
+        self.carry(now, link, Place::Realm(outside), &datagram);
     }
 
     fn descend(&mut self, now: Time, id: RouterId, mut datagram: Datagram<P>) {
@@ -317,7 +317,7 @@ impl<P: Clone> Net<P> {
         }
     }
 
-    fn carry(&mut self, now: Time, link: Link, place: Place, datagram: Datagram<P>) {
+    fn carry(&mut self, now: Time, link: Link, place: Place, datagram: &Datagram<P>) {
         for delay in link.carry(&mut self.chance) {
             self.sequence += 1;
             let hop = Hop { at: now + delay, sequence: self.sequence, place, datagram: datagram.clone() };

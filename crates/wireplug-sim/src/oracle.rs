@@ -98,7 +98,9 @@ fn through(edge: Edge, nat: &Behaviour) -> Edge {
 }
 
 fn meet(a: Edge, b: Edge) -> Possible {
-    use Filtering::{AddressAndPortDependent as Ports, AddressDependent as Address, EndpointIndependent as Open};
+    use Filtering::{
+        AddressAndPortDependent as Ports, AddressDependent as Address, EndpointIndependent as Open,
+    };
     let (steady, varying) = match (a.fixed, b.fixed) {
         (true, true) => return Possible::Yes,
         (true, false) => (a, b),

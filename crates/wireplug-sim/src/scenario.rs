@@ -38,8 +38,12 @@ pub struct Start {
     pub stale_endpoint: bool,
     /// The person's own persistent keepalive, seconds; 0 is none.
     pub keepalive: u16,
-    /// The person's traffic: a ping this often, from the first moment on.
+    /// When that keepalive is set: without an endpoint it spends an initiation from then on every 5 s.
+    pub keepalive_at: Time,
+    /// The person's traffic: a ping this often, from `ping_at` on.
     pub ping_every: Option<Time>,
+    /// When the traffic begins.
+    pub ping_at: Time,
 }
 
 impl Default for Start {
@@ -49,7 +53,9 @@ impl Default for Start {
             daemon_at: Some(Time::ZERO),
             stale_endpoint: false,
             keepalive: 0,
+            keepalive_at: Time::ZERO,
             ping_every: Some(secs(1)),
+            ping_at: Time::ZERO,
         }
     }
 }
@@ -84,6 +90,11 @@ impl Scenario {
         let first = c.random_range(0..2);
         hosts[first].daemon_at = Some(Time::ZERO);
         Self { seed, sites, shared, hosts, first_is_lower: c.random(), temper: Temper::Honest }
+    }
+
+    /// A place to move to, that shares nothing with any other.
+    pub fn draw_place(seed: u64) -> Site {
+        draw_site(&mut Chance::seed_from_u64(seed ^ 0x0001_face), Shared::Nothing)
     }
 
     /// When both daemons run.
@@ -169,7 +180,9 @@ fn draw_start(c: &mut Chance) -> Start {
         daemon_at: Some(ms(c.random_range(0..10_000))),
         stale_endpoint: c.random_ratio(1, 5),
         keepalive: if c.random_ratio(1, 4) { 25 } else { 0 },
+        keepalive_at: ms(c.random_range(0..5000)),
         ping_every: c.random::<bool>().then(|| secs(1)),
+        ping_at: ms(c.random_range(0..1000)),
     }
 }
 

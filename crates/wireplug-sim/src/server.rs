@@ -112,6 +112,11 @@ impl Server {
         }
     }
 
+    /// It changes its ways.
+    pub fn turn(&mut self, temper: Temper) {
+        self.temper = temper;
+    }
+
     /// Where its STUN is, by family.
     pub fn addresses(&self) -> &[Addresses] {
         &self.addresses

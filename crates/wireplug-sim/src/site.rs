@@ -102,7 +102,9 @@ pub fn build_one<P: Clone>(
     let attachment = Attachment {
         realm: routers.first().map_or(RealmId::Internet, |r| RealmId::Inside(*r)),
         addresses: addresses(number, site),
-        firewall: Firewall::new(site.host_firewall.map_or(Policy::Open, |timeout| Policy::Stateful { timeout })),
+        firewall: Firewall::new(
+            site.host_firewall.map_or(Policy::Open, |timeout| Policy::Stateful { timeout }),
+        ),
         link: site.line,
     };
     (attachment, routers)

@@ -13,7 +13,7 @@ use wireplug_core::PublicKey;
 
 pub use self::constants::{
     CONSUME_GAP, JITTER, KEEPALIVE_TIMEOUT, MAX_ATTEMPTS, MAX_STAGED, REJECT_AFTER, REKEY_AFTER,
-    REKEY_TIMEOUT,
+    REKEY_TIMEOUT, REKEY_WHEN_RECEIVING,
 };
 pub use self::message::{Body, Message};
 use self::peer::{Peer, Step};
@@ -71,13 +71,7 @@ impl Device {
     }
 
     /// Changes a peer that the device has, as an update-only `set` does; another is ignored.
-    pub fn set(
-        &mut self,
-        now: Time,
-        key: PublicKey,
-        endpoint: Option<SocketAddr>,
-        keepalive: Option<u16>,
-    ) {
+    pub fn set(&mut self, now: Time, key: PublicKey, endpoint: Option<SocketAddr>, keepalive: Option<u16>) {
         self.with(now, key, |peer, step| peer.set(step, endpoint, keepalive));
     }
 
@@ -87,12 +81,7 @@ impl Device {
     }
 
     /// Takes a message from the network, and returns who sent what if it was authentic data.
-    pub fn receive(
-        &mut self,
-        now: Time,
-        source: SocketAddr,
-        message: &Message,
-    ) -> Option<(PublicKey, Body)> {
+    pub fn receive(&mut self, now: Time, source: SocketAddr, message: &Message) -> Option<(PublicKey, Body)> {
         let own = self.own;
         let length = message.length();
         let (from, body) = match *message {
@@ -124,8 +113,12 @@ impl Device {
 
     /// Runs the timers that are due.
     pub fn on_timer(&mut self, now: Time) {
-        let due: Vec<_> =
-            self.peers.values().filter(|p| p.next_timer().is_some_and(|at| at <= now)).map(|p| p.key).collect();
+        let due: Vec<_> = self
+            .peers
+            .values()
+            .filter(|p| p.next_timer().is_some_and(|at| at <= now))
+            .map(|p| p.key)
+            .collect();
         for key in due {
             self.with(now, key, Peer::on_timer);
         }

@@ -20,7 +20,7 @@ use crate::link::Link;
 use crate::net::{Attachment, Net, RealmId};
 use crate::payload::Payload;
 use crate::scenario::Scenario;
-use crate::server::{Addresses, Output, STUN_PORT, Server};
+use crate::server::{Addresses, Output, STUN_PORT, Server, Temper};
 use crate::site::{self, Site};
 use crate::trace::Trace;
 use crate::wireguard::Body;
@@ -68,10 +68,10 @@ impl World {
         let places = site::build(&mut net, [first, second], scenario.shared, chance.random());
         let epoch = Instant::now();
         let mut index = 0;
-        let hosts = places.map(|(attachment, _)| {
+        let hosts = places.map(|(attachment, routers)| {
             let lower = (index == 0) == scenario.first_is_lower;
             let keys = if lower { [1, 2] } else { [2, 1] };
-            let host = Host::new(
+            let mut host = Host::new(
                 net.add_host(),
                 keys.map(|byte| PublicKey::from_bytes([byte; 32])),
                 &scenario.hosts[index],
@@ -79,6 +79,7 @@ impl World {
                 chance.random(),
                 epoch,
             );
+            host.routers = routers;
             net.attach(host.id, attachment);
             index += 1;
             host
@@ -150,9 +151,10 @@ impl World {
     /// A host moves to another place: its addresses and routers are others, its tunnel and daemon stay.
     pub fn move_host(&mut self, index: usize, site: &Site) {
         let number = 10 + u8::try_from(index).unwrap_or(0) + self.record.next_move();
-        let (attachment, _) = site::build_one(&mut self.net, number, site, &[], self.chance.random());
+        let (attachment, routers) = site::build_one(&mut self.net, number, site, &[], self.chance.random());
         let addresses = attachment.addresses.clone();
         self.hosts[index].line = attachment.link;
+        self.hosts[index].routers = routers;
         self.net.attach(self.hosts[index].id, attachment);
         self.record.network_changed();
         self.trace.line(self.now, || format!("host {index} moves to {site}: {addresses:?}"));
@@ -210,11 +212,27 @@ impl World {
         number
     }
 
-    /// Forgets all translations and permissions of all routers and reboots them.
-    pub fn reboot_router(&mut self, id: crate::net::RouterId) {
-        if let Some(nat) = &mut self.net.router_mut(id).nat {
-            nat.reboot();
+    /// Any packet into the tunnel; false if there is no endpoint.
+    pub fn send(&mut self, index: usize, body: Body) -> bool {
+        let host = &mut self.hosts[index];
+        let sent = host.device.send(self.now, host.other, body);
+        self.pump();
+        sent
+    }
+
+    /// The routers before a host reboot and forget all translations.
+    pub fn reboot_routers(&mut self, index: usize) {
+        self.trace.line(self.now, || format!("the routers of host {index} reboot"));
+        for id in &self.hosts[index].routers {
+            if let Some(nat) = &mut self.net.router_mut(*id).nat {
+                nat.reboot();
+            }
         }
+    }
+
+    /// The server changes its ways.
+    pub fn turn_server(&mut self, temper: Temper) {
+        self.server.turn(temper);
     }
 
     fn next_event(&self) -> Option<Time> {
@@ -291,7 +309,7 @@ impl World {
             if let Payload::Answer { .. } = payload {
                 self.record.answered(now, index, source);
             }
-            daemon.on_datagram(now, source, payload);
+            daemon.on_datagram(now, source, &payload);
         }
     }
 
@@ -406,8 +424,5 @@ impl World {
 pub fn server_addresses() -> Vec<Addresses> {
     let v4 = |last| SocketAddr::new(IpAddr::V4(Ipv4Addr::new(9, 9, 9, last)), STUN_PORT);
     let v6 = |last| SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2a09, 9, 0, 0, 0, 0, 0, last)), STUN_PORT);
-    vec![
-        Addresses { primary: v4(1), secondary: v4(2) },
-        Addresses { primary: v6(1), secondary: v6(2) },
-    ]
+    vec![Addresses { primary: v4(1), secondary: v4(2) }, Addresses { primary: v6(1), secondary: v6(2) }]
 }

@@ -1,5 +1,7 @@
 //! The oracle against its own table, and against hosts that try.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{FULL_CONE, PORT_RESTRICTED, SYMMETRIC, behind, public, setting, site};

@@ -78,7 +78,9 @@ impl Verifier {
         for index in 0..self.running.len() {
             let v = &mut self.running[index];
             match &mut v.stage {
-                Stage::Owning(_) | Stage::Probing { .. } if !server_up => v.stage = Stage::Done(Verdict::Unknown),
+                Stage::Owning(_) | Stage::Probing { .. } if !server_up => {
+                    v.stage = Stage::Done(Verdict::Unknown);
+                }
                 Stage::Owning(question) => match question.poll(now) {
                     Asking::Waiting => {}
                     Asking::Due => return Some(Wants::Ask { to: question.to, id: question.id }),

@@ -72,13 +72,14 @@ impl Temper {
                 let old = history[chance.random_range(0..history.len())].clone();
                 vec![sealed, old]
             }
-            Self::Reorders => match held.take() {
-                Some(before) => vec![sealed, before],
-                None => {
+            Self::Reorders => {
+                if let Some(before) = held.take() {
+                    vec![sealed, before]
+                } else {
                     *held = Some(sealed);
                     vec![]
                 }
-            },
+            }
             Self::Swaps => {
                 let (from, to) = (sealed.from, sealed.to);
                 return vec![(from, sealed.clone()), (to, sealed)];

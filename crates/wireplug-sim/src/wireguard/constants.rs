@@ -16,5 +16,8 @@ pub const KEEPALIVE_TIMEOUT: Time = secs(10);
 pub const JITTER: Time = ms(333);
 /// The least time between two initiations that are taken from one peer: 50 a second.
 pub const CONSUME_GAP: Time = ms(20);
+/// What is received makes the initiator renew a session that is this old: Reject-After-Time less Keepalive-Timeout
+/// less Rekey-Timeout (section 6.2).
+pub const REKEY_WHEN_RECEIVING: Time = secs(180 - 10 - 5);
 /// So many packets wait for a session; then the oldest go.
 pub const MAX_STAGED: usize = 128;

@@ -12,7 +12,7 @@ use wireplug_core::PublicKey;
 
 use super::constants::{
     CONSUME_GAP, JITTER, KEEPALIVE_TIMEOUT, MAX_ATTEMPTS, MAX_STAGED, REJECT_AFTER, REKEY_AFTER,
-    REKEY_TIMEOUT,
+    REKEY_TIMEOUT, REKEY_WHEN_RECEIVING,
 };
 use super::message::{Body, Message};
 use crate::{Chance, Time, earlier, secs};
@@ -179,11 +179,11 @@ impl Peer {
         session: u64,
         body: Body,
     ) -> bool {
-        let alive = |s: &&Session| s.id == session && s.made + REJECT_AFTER > step.now;
-        let confirms = self.sessions.next.as_ref().filter(alive).is_some();
+        let alive = |s: &Session| s.id == session && s.made + REJECT_AFTER > step.now;
+        let confirms = self.sessions.next.as_ref().is_some_and(alive);
         let known = [&self.sessions.current, &self.sessions.previous]
             .into_iter()
-            .any(|s| s.as_ref().filter(alive).is_some());
+            .any(|s| s.as_ref().is_some_and(alive));
         if !confirms && !known {
             return false;
         }
@@ -297,9 +297,8 @@ impl Peer {
     }
 
     fn keep_fresh_while_receiving(&mut self, step: &mut Step<'_>) {
-        let nearly_over = REJECT_AFTER - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT;
         let due =
-            self.sessions.current.is_some_and(|s| s.initiator && s.made + nearly_over <= step.now);
+            self.sessions.current.is_some_and(|s| s.initiator && s.made + REKEY_WHEN_RECEIVING <= step.now);
         if due && !self.timers.last_minute {
             self.timers.last_minute = true;
             self.attempts = 0;

@@ -10,7 +10,7 @@ use wireplug_core::scheduler::State;
 use super::NOWHERE;
 use crate::daemon::{Config, Daemon};
 use crate::link::Link;
-use crate::net::HostId;
+use crate::net::{HostId, RouterId};
 use crate::scenario::Start;
 use crate::server::Addresses;
 use crate::wireguard::{Body, Device};
@@ -20,6 +20,7 @@ use crate::{Chance, Time, earlier};
 #[derive(Debug)]
 pub struct Host {
     pub(super) id: HostId,
+    pub(super) routers: Vec<RouterId>,
     pub(super) own: PublicKey,
     pub(super) other: PublicKey,
     pub(super) device: Device,
@@ -31,6 +32,8 @@ pub struct Host {
     pub(super) state: Option<State>,
     ping_every: Option<Time>,
     next_ping: Time,
+    /// The person's keepalive that is still to be set.
+    keepalive: Option<(Time, u16)>,
     pings: u64,
     pongs: Vec<(Time, u64)>,
     chance: Chance,
@@ -50,9 +53,10 @@ impl Host {
         let mut device = Device::new(own, start.port, chance.random());
         device.add_peer(other);
         let stale = start.stale_endpoint.then_some(NOWHERE);
-        device.set(Time::ZERO, other, stale, Some(start.keepalive));
+        device.set(Time::ZERO, other, stale, None);
         Self {
             id,
+            routers: Vec::new(),
             own,
             other,
             device,
@@ -63,7 +67,8 @@ impl Host {
             line,
             state: None,
             ping_every: start.ping_every,
-            next_ping: Time::ZERO,
+            next_ping: start.ping_at,
+            keepalive: (start.keepalive > 0).then_some((start.keepalive_at, start.keepalive)),
             pings: 0,
             pongs: Vec::new(),
             chance,
@@ -86,6 +91,11 @@ impl Host {
         self.own
     }
 
+    /// How many pings were sent.
+    pub fn pings(&self) -> u64 {
+        self.pings
+    }
+
     /// The pings that were answered: when, and which.
     pub fn pongs(&self) -> &[(Time, u64)] {
         &self.pongs
@@ -98,8 +108,9 @@ impl Host {
 
     pub(super) fn next_event(&self) -> Option<Time> {
         let pings = self.ping_every.map(|_| self.next_ping);
+        let keepalive = self.keepalive.map(|(at, _)| at);
         let daemon = self.daemon.as_ref().map(|d| earlier(d.next_event(), Some(d.next_look())));
-        [self.device.next_event(), pings, self.daemon_at, self.connect_at, daemon.flatten()]
+        [self.device.next_event(), pings, keepalive, self.daemon_at, self.connect_at, daemon.flatten()]
             .into_iter()
             .fold(None, earlier)
     }
@@ -117,6 +128,9 @@ impl Host {
             };
             self.daemon = Some(Daemon::new(now, config, addresses.to_vec()));
             self.connect_at = Some(now + self.line.latency * 8);
+        }
+        if let Some((_, seconds)) = self.keepalive.take_if(|(at, _)| *at <= now) {
+            self.device.set(now, self.other, None, Some(seconds));
         }
         if self.ping_every.is_some() && self.next_ping <= now {
             self.next_ping = now + self.ping_every.unwrap_or_default();

@@ -35,9 +35,9 @@ impl Post {
             To::Server(index, _) => (*index, true),
             To::Daemon(index, _) => (*index, false),
         };
-        let last = self.last.entry(direction).or_default();
-        let at = (now + delay).max(*last);
-        *last = at;
+        let before = self.last.entry(direction).or_default();
+        let at = (now + delay).max(*before);
+        *before = at;
         self.sequence += 1;
         self.queue.insert((at, self.sequence), to);
     }

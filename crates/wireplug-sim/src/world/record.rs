@@ -66,13 +66,7 @@ impl Record {
         self.answered.insert((host, from), now);
     }
 
-    pub(super) fn applied(
-        &mut self,
-        now: Time,
-        host: usize,
-        endpoint: SocketAddr,
-        peer: Option<PeerStatus>,
-    ) {
+    pub(super) fn applied(&mut self, now: Time, host: usize, endpoint: SocketAddr, peer: Option<PeerStatus>) {
         self.applied.push(Applied {
             at: now,
             host,

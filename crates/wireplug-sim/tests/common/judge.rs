@@ -22,6 +22,11 @@ pub(crate) fn for_seeds(
     let mut failures = Vec::new();
     for seed in seeds {
         let scenario = draw(seed);
+        if only.is_some() && std::env::var("WIREPLUG_SIM_TRACE").is_ok() {
+            let mut world = World::new(&scenario, true);
+            let said = judge(&scenario, &mut world);
+            println!("{scenario}{}{said:?}", world.trace());
+        }
         if let Err(why) = judge(&scenario, &mut World::new(&scenario, false)) {
             failures.push((seed, why));
         }
@@ -30,7 +35,8 @@ pub(crate) fn for_seeds(
     let scenario = draw(*seed);
     let mut traced = World::new(&scenario, true);
     let again = judge(&scenario, &mut traced);
-    let lines: Vec<_> = traced.trace().lines().take(usize::try_from(setting("WIREPLUG_SIM_LINES", 200)).unwrap()).collect();
+    let shown = usize::try_from(setting("WIREPLUG_SIM_LINES", 200)).unwrap_or(usize::MAX);
+    let lines: Vec<_> = traced.trace().lines().take(shown).collect();
     let others: Vec<_> = failures.iter().map(|(seed, why)| format!("{seed}: {why}")).collect();
     panic!(
         "{why}\n{scenario}{}\nall {} failures:\n{}\n\nrepeat: WIREPLUG_SIM_SEED={seed} cargo nextest run -p wireplug-sim {test}{}",

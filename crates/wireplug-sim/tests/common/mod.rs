@@ -15,23 +15,17 @@ pub(crate) const PORT_RESTRICTED: Behaviour = Behaviour {
     ports: Ports::Preserving,
     filtering: Filtering::AddressAndPortDependent,
     timeout: secs(60),
-    inbound_refreshes: false,
+    inbound_refreshes: true,
     hairpins: false,
 };
 
 /// Anyone may send to its mappings.
-pub(crate) const FULL_CONE: Behaviour = Behaviour {
-    ports: Ports::Random,
-    filtering: Filtering::EndpointIndependent,
-    ..PORT_RESTRICTED
-};
+pub(crate) const FULL_CONE: Behaviour =
+    Behaviour { ports: Ports::Random, filtering: Filtering::EndpointIndependent, ..PORT_RESTRICTED };
 
 /// A mapping for each destination, and only that one may answer.
-pub(crate) const SYMMETRIC: Behaviour = Behaviour {
-    mapping: Mapping::AddressAndPortDependent,
-    ports: Ports::Random,
-    ..PORT_RESTRICTED
-};
+pub(crate) const SYMMETRIC: Behaviour =
+    Behaviour { mapping: Mapping::AddressAndPortDependent, ports: Ports::Random, ..PORT_RESTRICTED };
 
 /// A site with this IPv4, nothing else, on a line of so much delay.
 pub(crate) fn site(v4: V4, latency: Time) -> Site {
