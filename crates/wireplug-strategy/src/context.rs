@@ -1,5 +1,6 @@
 //! What a strategy can do.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use wireplug_core::{Candidate, Endpoint, Mapping, PublicKey, RemoteCandidate, St
 
 use crate::event::Event;
 use crate::registry::BoxFuture;
+use crate::router::{Datagrams, Dial, Listen};
 use crate::situation::Situation;
 
 /// What the daemon does for strategies. Strategies use it through [`Context`]; tests bring their own.
@@ -22,6 +24,51 @@ pub trait Host: Send + Sync + 'static {
 
     /// Resolves a name beside the tunnel.
     fn resolve(&self, name: String) -> BoxFuture<'static, Result<Resolved, ResolveError>>;
+
+    /// Opens a socket to a router.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn dial(&self, _dial: &Dial) -> io::Result<Arc<dyn Datagrams>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Opens a socket that hears what a router tells everybody.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn listen(&self, _listen: &Listen) -> io::Result<Arc<dyn Datagrams>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Keeps bytes for the next run of this strategy on this interface, also after a crash: once this has
+    /// returned, they are on disk. They replace those before; none at all remove them.
+    fn remember(
+        &self,
+        _strategy: &StrategyName,
+        _memory: Vec<u8>,
+    ) -> BoxFuture<'static, Result<(), MemoryError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// What was remembered last.
+    fn recall(&self, _strategy: &StrategyName) -> BoxFuture<'static, Option<Vec<u8>>> {
+        Box::pin(async { None })
+    }
+}
+
+/// The most bytes that a strategy may keep for its next run.
+pub const MAX_MEMORY: usize = 16 << 10;
+
+/// Why bytes could not be kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// They are too many.
+    #[error("a strategy may keep {MAX_MEMORY} bytes, not {0}")]
+    TooLarge(usize),
+    /// The disk does not take them.
+    #[error("cannot keep what the next start would need: {0}")]
+    NotKept(String),
 }
 
 /// A STUN server's answer to a request from the WireGuard port.
@@ -122,6 +169,11 @@ impl Context {
         self.cancelled.cancelled().await;
     }
 
+    /// Says any of what the methods below say.
+    pub(crate) fn emit(&self, generation: u32, event: Event) {
+        self.host.emit(&self.name, generation, event);
+    }
+
     /// Our port may be reached here, found for this generation.
     pub fn found(&self, generation: u32, candidate: Candidate) {
         self.host.emit(&self.name, generation, Event::Found(candidate));
@@ -166,5 +218,38 @@ impl Context {
     /// [`ResolveError`] says what the resolver said.
     pub async fn resolve(&self, name: &str) -> Result<Resolved, ResolveError> {
         self.host.resolve(name.to_owned()).await
+    }
+
+    /// Opens a socket to a router, bound to its link and to our address there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn dial(&self, dial: &Dial) -> io::Result<Arc<dyn Datagrams>> {
+        self.host.dial(dial)
+    }
+
+    /// Opens a socket that hears what a router tells everybody on its link.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn listen(&self, listen: &Listen) -> io::Result<Arc<dyn Datagrams>> {
+        self.host.listen(listen)
+    }
+
+    /// Keeps at most [`MAX_MEMORY`] bytes for the next run of this strategy on this interface, also after a
+    /// crash: once this has returned, they are on disk. They replace those before; none at all remove them.
+    ///
+    /// # Errors
+    /// [`MemoryError`]: too many bytes, or what the disk said.
+    pub async fn remember(&self, memory: Vec<u8>) -> Result<(), MemoryError> {
+        if memory.len() > MAX_MEMORY {
+            return Err(MemoryError::TooLarge(memory.len()));
+        }
+        self.host.remember(&self.name, memory).await
+    }
+
+    /// What was remembered last, by this run or one before it.
+    pub async fn recall(&self) -> Option<Vec<u8>> {
+        self.host.recall(&self.name).await
     }
 }

@@ -20,14 +20,19 @@
 mod context;
 mod event;
 pub mod kit;
+pub mod mapping;
 pub mod options;
 mod registry;
+mod router;
 mod situation;
 
-pub use context::{Binding, Context, Host, PortError, ResolveError, Resolved};
+pub use context::{
+    Binding, Context, Host, MAX_MEMORY, MemoryError, PortError, ResolveError, Resolved,
+};
 pub use event::Event;
 pub use options::ConfigError;
 pub use registry::{BoxFuture, Failure, Registration, Strategy, find, registered};
+pub use router::{Datagrams, Dial, Listen, MAX_DATAGRAM};
 pub use situation::{Gateway, HostAddress, Mapped, PeerSituation, Situation, StunServer};
 
 /// For strategies: `wireplug_strategy::inventory::submit! { Registration { ... } }`.

@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use wireplug_core::{Candidate, Endpoint, Mapping, PublicKey, RemoteCandidate, StrategyName};
 
+use super::gateway::{FakeGateway, FakeLink};
 use super::place::{Answers, Nat, Place};
-use crate::context::{Binding, Host, PortError, ResolveError, Resolved};
+use crate::context::{Binding, Host, MemoryError, PortError, ResolveError, Resolved};
 use crate::event::Event;
 use crate::registry::BoxFuture;
+use crate::router::{Datagrams, Dial, Listen};
 
 /// How long a request to a silent server takes to fail, about as in the daemon.
 const TIME_LIMIT: Duration = Duration::from_secs(3);
@@ -125,6 +128,25 @@ impl FakeHost {
         self.lock().in_flight
     }
 
+    /// What strategies have on disk, by their names.
+    pub fn memory(&self) -> BTreeMap<String, Vec<u8>> {
+        self.lock().place.memory.clone()
+    }
+
+    /// The router at this address, as our own address reaches it, and how long it takes to answer; `None` is for ever.
+    pub(super) fn router(
+        &self,
+        gateway: IpAddr,
+        source: IpAddr,
+    ) -> io::Result<(Option<FakeGateway>, Option<Duration>)> {
+        let inner = self.lock();
+        let Place { routers, situation, latency, hangs, .. } = &inner.place;
+        if !situation.addresses.iter().any(|own| own.ip == source) {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
+        Ok((routers.get(&gateway).cloned(), (!hangs).then_some(*latency)))
+    }
+
     /// What the daemon would hold for true now.
     pub fn standing(&self) -> Standing {
         let inner = self.lock();
@@ -190,6 +212,34 @@ impl Host for FakeHost {
             sleep_or_hang(after).await;
             outcome
         })
+    }
+
+    fn dial(&self, dial: &Dial) -> io::Result<Arc<dyn Datagrams>> {
+        Ok(Arc::new(FakeLink::dial(self.clone(), dial)))
+    }
+
+    fn listen(&self, listen: &Listen) -> io::Result<Arc<dyn Datagrams>> {
+        Ok(Arc::new(FakeLink::listen(self.lock().place.routers.get(&listen.gateway.ip), listen)))
+    }
+
+    fn remember(
+        &self,
+        strategy: &StrategyName,
+        memory: Vec<u8>,
+    ) -> BoxFuture<'static, Result<(), MemoryError>> {
+        let mut inner = self.lock();
+        let outcome = if inner.place.forgets {
+            Err(MemoryError::NotKept("the disk is full".to_owned()))
+        } else {
+            inner.place.memory.insert(strategy.to_string(), memory);
+            Ok(())
+        };
+        Box::pin(async { outcome })
+    }
+
+    fn recall(&self, strategy: &StrategyName) -> BoxFuture<'static, Option<Vec<u8>>> {
+        let memory = self.lock().place.memory.get(strategy.as_str()).cloned();
+        Box::pin(async { memory })
     }
 }
 

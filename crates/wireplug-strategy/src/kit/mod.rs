@@ -20,6 +20,7 @@
 //! For tests of its own, a strategy uses the same parts: a [`Run`] in a [`Place`], and what its
 //! [`FakeHost`] wrote down.
 
+pub mod gateway;
 mod host;
 mod limits;
 mod place;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::gateway::FakeGateway;
 use crate::context::Resolved;
 use crate::situation::{HostAddress, Situation};
 
@@ -24,6 +25,13 @@ pub struct Place {
     pub names: BTreeMap<String, Result<Resolved, String>>,
     /// Whether no request of any kind ever ends, well or badly.
     pub hangs: bool,
+    /// Routers by their addresses on the link; at other addresses nobody answers. Handles: clones of a place share
+    /// them.
+    pub routers: BTreeMap<IpAddr, FakeGateway>,
+    /// What strategies have on disk, by their names.
+    pub memory: BTreeMap<String, Vec<u8>>,
+    /// Whether the disk takes nothing.
+    pub forgets: bool,
 }
 
 /// What a NAT does to the WireGuard port.
@@ -71,12 +79,20 @@ impl Place {
         self
     }
 
+    /// The same place with a router at this address of the link.
+    #[must_use]
+    pub fn with_router(mut self, at: IpAddr, router: &FakeGateway) -> Self {
+        self.routers.insert(at, router.clone());
+        self
+    }
+
     /// What is left of this place when the interface is down, in the same generation: no port, no address,
-    /// no server, no peer.
+    /// no router, no server, no peer.
     #[must_use]
     pub fn emptied(mut self) -> Self {
         self.situation.listen_port = 0;
         self.situation.addresses.clear();
+        self.situation.gateways.clear();
         self.situation.servers.clear();
         self.situation.peers.clear();
         self
