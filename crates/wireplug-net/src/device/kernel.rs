@@ -40,7 +40,9 @@ pub(super) async fn read(name: InterfaceName) -> Result<RawState, DeviceError> {
 
 /// Changes one peer of a device of the kernel.
 pub(super) async fn update(name: &str, key: PublicKey, update: PeerUpdate) -> io::Result<()> {
-    let (connection, mut handle, _) = genetlink::new_connection()?;
+    let (mut connection, mut handle, _) = genetlink::new_connection()?;
+    // Else an acknowledgement looks the same as a connection that has ended.
+    connection.set_forward_ack(true);
     tokio::spawn(connection);
     let mut message = NetlinkMessage::from(GenlMessage::from_payload(set_peer(name, key, update)));
     message.header.flags = NLM_F_REQUEST | NLM_F_ACK;

@@ -20,6 +20,9 @@ $busybox mount -o bind "/lower$modules" /new/lib/modules
 
 $busybox mount -t devtmpfs devtmpfs /new/dev
 $busybox mkdir -p /new/dev/pts /new/dev/shm
+for link in fd=/proc/self/fd stdin=fd/0 stdout=fd/1 stderr=fd/2; do
+    $busybox ln -s "${link#*=}" "/new/dev/${link%%=*}"
+done
 $busybox mount -t devpts devpts /new/dev/pts
 $busybox mount -t tmpfs tmpfs /new/dev/shm
 $busybox mount -t sysfs sysfs /new/sys
