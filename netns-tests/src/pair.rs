@@ -20,6 +20,13 @@ use crate::wireguard::{Peer, Wireguard, wireguard_at};
 /// How long a tunnel may take to carry its first ping. Generous: it is no measure of speed.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long a measurement waits for its first ping: WireGuard's limiter alone may cost several times 5 s.
+const MEASURE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How much later than on the first side traffic begins on the second. Two wireguard-go repeat their handshakes in
+/// the same rhythm (their jitter is not random); begun at once, their initiations would cross for ever.
+const OUT_OF_STEP: Duration = Duration::from_millis(700);
+
 /// How long a daemon may take to say that a peer is unreachable.
 pub const UNREACHABLE_LIMIT: Duration = Duration::from_secs(45);
 
@@ -179,19 +186,20 @@ impl Pair {
     /// only `a` does, and only while its WireGuard has an endpoint.
     ///
     /// # Errors
-    /// When nothing answers within [`CONNECT_LIMIT`].
+    /// When nothing answers within a minute.
     pub fn measure_connect(&self, settle: Duration, traffic: bool) -> Result<Duration> {
         self.a.wireplug()?;
         let gate = (!traffic).then_some(&self.a.wireguard);
-        let ping = Ping::fast(self.b.wireguard.address(), pings_in(settle + CONNECT_LIMIT));
+        let ping = Ping::fast(self.b.wireguard.address(), pings_in(settle + MEASURE_LIMIT));
         let pinging = self.a.host.ping_until_answered(ping, gate)?;
+        thread::sleep(OUT_OF_STEP);
         let back = Ping { to: self.a.wireguard.address().into(), ..ping };
         let pinging_back = traffic.then(|| self.b.host.ping_until_answered(back, None)).transpose()?;
-        thread::sleep(settle);
+        thread::sleep(settle.saturating_sub(OUT_OF_STEP));
         let second = self.b.wireplug()?;
         let pings = pinging.wait()?;
         pinging_back.map(Pinging::stop).transpose()?;
-        first_answer(&pings, CONNECT_LIMIT)?
+        first_answer(&pings, MEASURE_LIMIT)?
             .duration_since(second.process().started())
             .map_err(|_| LabError::unexpected("a ping was answered before the second daemon was started"))
     }
