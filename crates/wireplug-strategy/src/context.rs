@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use wireplug_core::{Candidate, Endpoint, Mapping, PublicKey, RemoteCandidate, StrategyName};
 
 use crate::event::Event;
+use crate::nearby::{Connection, Letters, Nearby};
 use crate::registry::BoxFuture;
 use crate::router::{Datagrams, Dial, Listen};
 use crate::situation::Situation;
@@ -39,6 +40,23 @@ pub trait Host: Send + Sync + 'static {
     /// What the system says.
     fn listen(&self, _listen: &Listen) -> io::Result<Arc<dyn Datagrams>> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Opens a socket to speak with anybody on a router's link.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn letters(&self, _nearby: &Nearby) -> io::Result<Arc<dyn Letters>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Connects over TCP to a device on a router's link, which no router forwards.
+    fn connect(
+        &self,
+        _nearby: &Nearby,
+        _to: SocketAddr,
+    ) -> BoxFuture<'static, io::Result<Box<dyn Connection>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
 
     /// Keeps bytes for the next run of this strategy on this interface, also after a crash: once this has
@@ -234,6 +252,22 @@ impl Context {
     /// What the system says.
     pub fn listen(&self, listen: &Listen) -> io::Result<Arc<dyn Datagrams>> {
         self.host.listen(listen)
+    }
+
+    /// Opens a socket to speak with anybody on a router's link, bound to that and to our address there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn letters(&self, nearby: &Nearby) -> io::Result<Arc<dyn Letters>> {
+        self.host.letters(nearby)
+    }
+
+    /// Connects over TCP to a device on a router's link. It does not give up by itself: bring a time limit.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn connect(&self, nearby: &Nearby, to: SocketAddr) -> io::Result<Box<dyn Connection>> {
+        self.host.connect(nearby, to).await
     }
 
     /// Keeps at most [`MAX_MEMORY`] bytes for the next run of this strategy on this interface, also after a

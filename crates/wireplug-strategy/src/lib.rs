@@ -21,6 +21,7 @@ mod context;
 mod event;
 pub mod kit;
 pub mod mapping;
+mod nearby;
 pub mod options;
 mod registry;
 mod router;
@@ -30,6 +31,7 @@ pub use context::{
     Binding, Context, Host, MAX_MEMORY, MemoryError, PortError, ResolveError, Resolved,
 };
 pub use event::Event;
+pub use nearby::{Connection, Letters, Nearby};
 pub use options::ConfigError;
 pub use registry::{BoxFuture, Failure, Registration, Strategy, find, registered};
 pub use router::{Datagrams, Dial, Listen, MAX_DATAGRAM};
