@@ -28,7 +28,7 @@ mod suggestions;
 mod tuning;
 mod tunnel;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use rand::SeedableRng as _;
@@ -72,12 +72,15 @@ pub struct Scheduler {
     peers: BTreeMap<PublicKey, Slot>,
     rng: ChaCha8Rng,
     commands: VecDeque<Command>,
+    changed: BTreeSet<PublicKey>,
 }
 
 #[derive(Debug)]
 struct Slot {
     peer: Peer,
     timeout: Option<(Instant, &'static str)>,
+    /// The reason that was there when the peer changed last.
+    told: Option<Reason>,
 }
 
 impl Scheduler {
@@ -94,6 +97,7 @@ impl Scheduler {
             peers: BTreeMap::new(),
             rng,
             commands: VecDeque::new(),
+            changed: BTreeSet::new(),
         }
     }
 
@@ -213,6 +217,13 @@ impl Scheduler {
         self.peers.values().map(|slot| slot.peer.status(&self.local)).collect()
     }
 
+    /// How it stands with the peers whose state or reason is another one since this was called last.
+    pub fn take_changed(&mut self) -> Vec<PeerStatus> {
+        let changed = std::mem::take(&mut self.changed);
+        let slots = changed.iter().filter_map(|key| self.peers.get(key));
+        slots.map(|slot| slot.peer.status(&self.local)).collect()
+    }
+
     /// Whose check an answer with this transaction from this address would answer. Whether it does, the pair's
     /// integrity tells; then it is an [`Input::CheckAnswered`].
     pub fn asked(&self, transaction: &TransactionId, from: Endpoint) -> Option<PublicKey> {
@@ -244,7 +255,7 @@ impl Scheduler {
             self.peers.entry(key).or_insert_with(|| {
                 let role = if config.own < key { Role::Initiator } else { Role::Follower };
                 let ranking = config.peers.get(&key).unwrap_or(&config.ranking).clone();
-                Slot { peer: Peer::new(now, key, role, ranking), timeout: None }
+                Slot { peer: Peer::new(now, key, role, ranking), timeout: None, told: None }
             });
             self.for_one(now, key, |peer, world| peer.see(world, peer_view));
         }
@@ -276,6 +287,11 @@ impl Scheduler {
         let state = slot.peer.current_state();
         if state != slot.peer.state.0 {
             slot.peer.state = (state, now);
+            self.changed.insert(key);
+        }
+        if slot.peer.reason != slot.told {
+            slot.told.clone_from(&slot.peer.reason);
+            self.changed.insert(key);
         }
     }
 }

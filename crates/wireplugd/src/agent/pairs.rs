@@ -1,10 +1,13 @@
 //! The secrets shared with each peer, found by key, by topic, and by the tag of a check.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use tracing::warn;
 use wireplug_core::{PrivateKey, PublicKey};
 use wireplug_proto::{CheckTag, Pair, Topic};
+
+use super::pace::Pace;
 
 /// All pairs of one interface.
 #[derive(Default)]
@@ -12,6 +15,7 @@ pub(super) struct Pairs {
     keyed: BTreeMap<PublicKey, Option<Pair>>,
     topics: HashMap<Topic, PublicKey>,
     tags: HashMap<CheckTag, PublicKey>,
+    paces: HashMap<PublicKey, Pace>,
 }
 
 impl Pairs {
@@ -29,6 +33,11 @@ impl Pairs {
         Some((*key, self.get(key)?))
     }
 
+    /// Whether one more check may be sent to what this peer names as its own; then it counts as sent.
+    pub(super) fn may_check(&mut self, now: Instant, peer: &PublicKey) -> bool {
+        self.keyed.contains_key(peer) && self.paces.entry(*peer).or_default().take(now)
+    }
+
     /// All pairs.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&PublicKey, &Pair)> {
         self.keyed.iter().filter_map(|(key, pair)| Some((key, pair.as_ref()?)))
@@ -44,6 +53,7 @@ impl Pairs {
         let gone: Vec<_> = self.keyed.keys().filter(|key| !peers.contains(key)).copied().collect();
         let mut left = Vec::new();
         for key in gone {
+            self.paces.remove(&key);
             if let Some(pair) = self.keyed.remove(&key).flatten() {
                 self.topics.remove(&pair.topic());
                 self.tags.remove(&pair.tag_in());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
-use wireplug_core::scheduler::{Input, Ranking, Reason, Scheduler, SchedulerConfig, State, Verdict};
+use wireplug_core::scheduler::{Input, Ranking, Scheduler, SchedulerConfig, State, Verdict};
 use wireplug_core::{PublicKey, StrategyName, Tier};
 use wireplug_net::{Device, DeviceState, Resolver};
 use wireplug_proto::rendezvous::Reason as Refusal;
@@ -41,6 +41,17 @@ pub(super) enum End {
     Gone(String),
 }
 
+/// What tells whether strategies see another world.
+#[derive(Debug, PartialEq, Eq)]
+struct Outline {
+    view: u64,
+    generation: u32,
+    listen_port: u16,
+    working: bool,
+    mapping: bool,
+    mapped: Option<Mapped>,
+}
+
 /// One interface and all that is known of it.
 pub(super) struct Session<'a> {
     config: &'a AgentConfig,
@@ -55,9 +66,11 @@ pub(super) struct Session<'a> {
     held: Vec<Held>,
     verifications: Verifications,
     situation: watch::Sender<Situation>,
+    outline: Option<Outline>,
+    /// Rises with every change of addresses, servers or peers.
+    view: u64,
     jobs: mpsc::Sender<Job>,
     notes: BTreeMap<StrategyName, String>,
-    told: BTreeMap<PublicKey, (State, Option<Reason>)>,
     /// What each server refused, by kind, since it came up: said once.
     refused: HashSet<(usize, &'static str, Refusal)>,
     next_read: Instant,
@@ -115,9 +128,10 @@ pub(super) async fn run(
         held: Vec::new(),
         verifications: Verifications::default(),
         situation,
+        outline: None,
+        view: 0,
         jobs,
         notes: BTreeMap::new(),
-        told: BTreeMap::new(),
         refused: HashSet::new(),
         next_read: now(),
         reading: false,
@@ -279,8 +293,20 @@ impl Session<'_> {
         self.tell_changes();
     }
 
-    fn update_situation(&self) {
+    /// Shows strategies the world, if it is another one: with many peers most events change nothing of it.
+    fn update_situation(&mut self) {
         let demand = self.scheduler.demand();
+        let outline = Outline {
+            view: self.view,
+            generation: self.scheduler.generation(),
+            listen_port: self.port.number(),
+            working: demand.working,
+            mapping: demand.mapping,
+            mapped: self.mapped(),
+        };
+        if self.outline.as_ref() == Some(&outline) {
+            return;
+        }
         let peers = self.state.peers.iter().map(|peer| PeerSituation {
             public_key: peer.public_key,
             endpoint: self.config.config.peers.get(&peer.public_key).and_then(|peer| peer.endpoint.clone()),
@@ -297,8 +323,9 @@ impl Session<'_> {
             peers: peers.collect(),
             wanted: demand.working,
             mapping_wanted: demand.mapping,
-            mapped: self.mapped(),
+            mapped: outline.mapped.clone(),
         };
+        self.outline = Some(outline);
         self.situation.send_if_modified(|now| {
             let changed = *now != next;
             if changed {
@@ -323,12 +350,7 @@ impl Session<'_> {
 
     /// Says once what changed for people.
     fn tell_changes(&mut self) {
-        for status in self.scheduler.status() {
-            let new = (status.state, status.reason.clone());
-            let old = self.told.insert(status.peer, new.clone());
-            if old.as_ref() == Some(&new) {
-                continue;
-            }
+        for status in self.scheduler.take_changed() {
             let peer = self.peer_name(&status.peer);
             let strategy = status.strategy.as_ref().map_or("none", StrategyName::as_str).to_owned();
             let rtt_ms = status.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);

@@ -2,7 +2,7 @@
 
 use tracing::{debug, info, warn};
 use wireplug_core::scheduler::Input;
-use wireplug_net::{Datagram, DeviceError};
+use wireplug_net::{Datagram, DeviceError, DeviceState};
 use wireplug_proto::rendezvous::About;
 use wireplug_proto::stun::{self, Incoming};
 use wireplug_strategy::{Event, PortError};
@@ -51,6 +51,11 @@ impl Session<'_> {
                 if (state.ifindex, state.fwmark) != (self.state.ifindex, self.state.fwmark) {
                     return Some(End::Gone("the interface was made anew".to_owned()));
                 }
+                let keys =
+                    |state: &DeviceState| state.peers.iter().map(|peer| peer.public_key).collect::<Vec<_>>();
+                if keys(&state) != keys(&self.state) {
+                    self.view += 1;
+                }
                 self.state = *state;
                 self.port.renumber(self.state.listen_port);
                 self.follow_peers();
@@ -77,6 +82,7 @@ impl Session<'_> {
         let url = self.servers.url(server).to_string();
         match event {
             Said::Up { token, stun } => {
+                self.view += 1;
                 self.refused.retain(|(of, ..)| *of != server);
                 self.verifications.forget_server(server);
                 if self.servers.up(server, token, stun) {
@@ -84,6 +90,7 @@ impl Session<'_> {
                 }
             }
             Said::Down { why } => {
+                self.view += 1;
                 self.verifications.forget_server(server);
                 if let Some(why) = self.servers.down(server, why) {
                     self.scheduler.handle(now(), Input::ServerDown { why });
@@ -144,6 +151,7 @@ impl Session<'_> {
         }
         info!("the network changed");
         self.place = place;
+        self.view += 1;
         self.verifications.forget_all();
         for (server, ticket) in self.bindings.drain().collect::<Vec<_>>() {
             let why = "the network changed".to_owned();

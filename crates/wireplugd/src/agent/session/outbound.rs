@@ -13,6 +13,9 @@ impl Session<'_> {
     pub(super) async fn perform(&mut self, command: Command) {
         match command {
             Command::Check { peer, to, transaction, tier, nominate } => {
+                if !self.pairs.may_check(now(), &peer) {
+                    return; // as if it were lost: a path that is worth it is asked again
+                }
                 let Some(pair) = self.pairs.get(&peer) else { return };
                 let payload = pair.check_request(transaction, tier, nominate);
                 if let Err(error) = self.port.send(&self.network.routes, to, payload).await {
