@@ -175,7 +175,8 @@ fn unknown_strategies_are_refused_with_those_compiled_in() {
     let names: Vec<_> = wireplug_strategy::registered().iter().map(|one| one.name).collect();
     assert!(names.contains(&"direct") && names.contains(&"test"), "{names:?}");
     let known = format!("compiled in: {}", names.join(", "));
-    refused("[interface.wg0]\nstrategies = [\"direct\", \"magic\"]", 2, &["\"magic\"", known.as_str()]);
+    let known = known.as_str();
+    refused("[interface.wg0]\nstrategies = [\"direct\", \"magic\"]", 2, &["\"magic\"", known]);
     refused("[interface.wg0.strategy.magic]", 1, &["\"magic\"", known]);
     refused("[interface.wg0.peer.\"KEY=\"]\nstrategies = [\"magic\"]", 2, &["\"magic\"", known]);
     refused("[interface.wg0]\nstrategies = [\"test\", \"test\"]", 2, &["twice"]);
