@@ -15,6 +15,8 @@ pub struct PcpScript {
     pub only_natpmp: bool,
     /// Another NAT stands between: it sees this address instead of ours.
     pub sees: Option<IpAddr>,
+    /// Takes any nonce for the owner's, so that runs which know nothing of each other share one mapping.
+    pub any_nonce: bool,
     /// Answers with another nonce.
     pub wrong_nonce: bool,
 }
@@ -82,7 +84,8 @@ impl Inner {
         }
         let known = self.mappings.iter().find(|known| known.by == Speech::Pcp && known.inside == inside);
         // Section 11.3: another nonce is another client's, even from the same address.
-        if protocol != 17 || known.is_some_and(|known| known.nonce != Some(nonce)) {
+        let foreign = !script.any_nonce && known.is_some_and(|known| known.nonce != Some(nonce));
+        if protocol != 17 || foreign {
             return refuse(self, NOT_AUTHORIZED, 60);
         }
         let (outside, seconds) = if seconds == 0 {
