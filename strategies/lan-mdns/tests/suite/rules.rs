@@ -1,14 +1,10 @@
 //! The rules of every strategy.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
-
-mod fake;
-
 use wireplug_core::PublicKey;
 use wireplug_strategy::kit::{Place, Scenario, address};
 use wireplug_strategy::{PeerSituation, Situation};
 
-use fake::{REGISTRATION, ether, name_of};
+use crate::fake::{REGISTRATION, ether, name_of};
 
 fn peer(n: u8) -> PublicKey {
     PublicKey::from_bytes([n; 32])
