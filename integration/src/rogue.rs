@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use wireplug_lab::{LabError, Pair, Result, STUN_PORT};
+use wireplug_proto::{Side, Topic};
 
 use crate::failed;
 use mailboxes::Mailboxes;
@@ -92,6 +93,11 @@ impl Rogue {
         let mut mailboxes = self.shared.mailboxes();
         mailboxes.set_temper(temper);
         mailboxes.hang_up();
+    }
+
+    /// Tells one side of a topic that the other one published this.
+    pub fn tell(&self, topic: Topic, reader: Side, sealed: Vec<u8>) {
+        self.shared.mailboxes().tell(topic, reader, sealed);
     }
 
     /// How many offers it has told that nobody published in that way.

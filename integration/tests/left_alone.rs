@@ -20,6 +20,9 @@ const END: Duration = Duration::from_secs(6);
 /// How long a pair may take until it is worked on no more.
 const SETTLED: Duration = Duration::from_secs(30);
 
+/// What a daemon at rest may hold in memory, in KiB.
+const AT_REST: u64 = 15 * 1024;
+
 /// The keepalive that the daemon sets, in seconds.
 const OURS: u16 = 25;
 
@@ -140,6 +143,8 @@ fn nothing_but_the_endpoint_changes_and_at_rest_nothing_is_open() {
         for daemon in &daemons {
             wait_for("the raw socket to close", SETTLED, || Ok((!daemon.raw_socket_open()).then_some(())))?;
             println!("at rest: resident {} KiB", memory(daemon)?);
+            // What is built for tests carries its debugging with it.
+            assert!(cfg!(debug_assertions) || memory(daemon)? < AT_REST);
         }
         pair.check_pings(20)?;
         only_the_truth(pair, &daemons)?;

@@ -10,6 +10,7 @@
 //! | `servers` | all rendezvous servers, used together |
 //! | `network` | this host's addresses and ways out, and when they change |
 //! | `pairs` | the secrets shared with each peer |
+//! | `pace` | how many checks a peer may have sent, without IO |
 //! | `host` | what strategies get |
 //! | `report` | status |
 
@@ -17,6 +18,7 @@ mod bindings;
 mod device;
 mod host;
 mod network;
+mod pace;
 mod pairs;
 mod port;
 mod report;
