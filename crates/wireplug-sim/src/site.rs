@@ -51,9 +51,10 @@ pub enum V6 {
 pub enum Shared {
     /// Nothing but the internet.
     Nothing,
-    /// The second host lives in the first one's home: its own `v4` chain is not built.
+    /// The second host lives in the first one's home: the first one's NATs stand for as many of its own, from the
+    /// outermost on.
     Home,
-    /// Both are customers of one carrier: the first one's outermost NAT stands before both.
+    /// Both are customers of one carrier: the first one's outermost NAT stands for the second one's.
     Carrier,
 }
 

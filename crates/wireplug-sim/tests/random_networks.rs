@@ -11,9 +11,9 @@ use common::judge::{both_connected, carries_data, for_seeds, is_calm, only_prove
 use wireplug_core::scheduler::State;
 use wireplug_sim::oracle::{Possible, direct_path};
 use wireplug_sim::scenario::{Scenario, Start};
-use wireplug_sim::secs;
 use wireplug_sim::site::{Shared, V4};
 use wireplug_sim::world::World;
+use wireplug_sim::{Time, ms, secs};
 
 #[test]
 fn the_possible_connects_and_stays() {
@@ -32,11 +32,13 @@ fn the_possible_connects_and_stays() {
 }
 
 fn connects(scenario: &Scenario, world: &mut World) -> Result<(), String> {
+    // Twenty seconds, and WireGuard's limiter twice: with loss, stale endpoints and keepalives it rules.
     let limit = scenario.both_run() + secs(30);
     if !world.run(limit, both_connected) {
         return Err(format!("not connected at {limit:?}: {:?} {:?}", world.status(0), world.status(1)));
     }
     note_time(scenario, world);
+    is_quick(scenario, world)?;
     carries_data(world, secs(20))?;
     let settled = world.now() + secs(15);
     world.run_until(settled + secs(600));
@@ -100,13 +102,29 @@ fn a_live_tunnel_is_never_risked() {
     });
 }
 
+/// Where nothing is lost and no initiation was spent beforehand: 0.4 s and 8 round trips.
+fn is_quick(scenario: &Scenario, world: &World) -> Result<(), String> {
+    let took = world.now().saturating_sub(scenario.both_run());
+    let rtt = 2 * scenario.sites.iter().map(|s| s.line.latency + s.line.jitter).sum::<Time>();
+    let quick = took <= ms(400) + 8 * rtt;
+    if is_clean(scenario) && scenario.loss() == 0 && !quick {
+        return Err(format!("took {took:?} at a round trip of {rtt:?}"));
+    }
+    Ok(())
+}
+
+/// No stale endpoint and no keepalive: WireGuard's limiter is fresh.
+fn is_clean(scenario: &Scenario) -> bool {
+    scenario.hosts.iter().all(|host| !host.stale_endpoint && host.keepalive == 0)
+}
+
 /// With `WIREPLUG_SIM_TIMES` set, a line for each tunnel: how long it took, and what from.
 fn note_time(scenario: &Scenario, world: &World) {
     if std::env::var("WIREPLUG_SIM_TIMES").is_ok() {
         let took = world.now().saturating_sub(scenario.both_run()).as_secs_f64();
         let rtt: f64 =
             scenario.sites.iter().map(|s| 2.0 * (s.line.latency + s.line.jitter / 2).as_secs_f64()).sum();
-        let clean = scenario.hosts.iter().all(|h| !h.stale_endpoint && h.keepalive == 0);
+        let clean = is_clean(scenario);
         println!("TIME {took:.3} rtt {rtt:.3} loss {} clean {clean} seed {}", scenario.loss(), scenario.seed);
     }
 }

@@ -10,10 +10,10 @@ use crate::server::Addresses;
 use crate::strategies::{Asking, Question};
 use crate::{Chance, Time, earlier, ms, secs};
 
-/// How often a probe is asked for: the server's single packet may be lost.
-const PROBES: u32 = 3;
+/// How often a probe is asked for. One that is lost makes an open candidate a filtered one, which is punched.
+const PROBES: u32 = 1;
 /// How long a probe may take after the server says that it was sent.
-const PROBE_PATIENCE: Time = ms(500);
+const PROBE_PATIENCE: Time = ms(200);
 
 /// All verifications that are going on.
 #[derive(Debug, Default)]
