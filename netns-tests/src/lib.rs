@@ -24,6 +24,7 @@ mod nat;
 mod pair;
 mod ping;
 mod process;
+mod roam;
 mod server;
 mod site;
 mod wireguard;

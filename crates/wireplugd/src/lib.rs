@@ -7,6 +7,7 @@ pub mod control;
 pub mod files;
 pub mod interface;
 pub mod log;
+pub mod memory;
 pub mod record;
 pub mod rendezvous;
 pub mod state;
@@ -16,3 +17,4 @@ pub mod tls;
 
 use wireplug_direct as _;
 use wireplug_hole_punch as _;
+use wireplug_lan_mdns as _;

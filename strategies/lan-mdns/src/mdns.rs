@@ -102,13 +102,15 @@ impl Joined for OnLink {
             loop {
                 let Some(heard) = &self.heard else { return Heard::Deaf };
                 tokio::select! {
-                    event = heard.recv_async() => match event {
-                        Ok(event) => if let Some(heard) = translate(event) { return heard },
-                        Err(_) => {
+                    event = heard.recv_async() => {
+                        let Ok(event) = event else {
                             self.heard = None;
                             return Heard::Deaf;
+                        };
+                        if let Some(heard) = translate(event) {
+                            return heard;
                         }
-                    },
+                    }
                     event = self.news.recv_async() => match event {
                         Ok(DaemonEvent::Announce(..)) => return Heard::Announced,
                         Ok(_) => {}

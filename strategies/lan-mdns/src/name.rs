@@ -129,7 +129,6 @@ mod tests {
     #[test]
     fn a_name_tells_nothing_of_the_key() {
         let name = Name::new(&ONE, [7; NONCE]).to_string();
-        let hex: String = ONE.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert!(!name.contains(&hex[..8]) && !name.contains(&ONE.to_string()[..6]));
+        assert!(!name.contains("01010101") && !name.contains(&ONE.to_string()[..6]));
     }
 }

@@ -159,7 +159,9 @@ impl Run {
             |present: &Present| wanted.as_ref().is_some_and(|(_, links)| links.contains(&present.link));
         let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.present).into_iter().partition(is_wanted);
         self.present = stay;
-        go.into_iter().for_each(|present| self.part_with(present));
+        for present in go {
+            self.part_with(present);
+        }
         for (key, link) in
             wanted.into_iter().flat_map(|(key, links)| links.into_iter().map(move |link| (key, link)))
         {
@@ -176,7 +178,7 @@ impl Run {
     /// Announces us on a link under a new name.
     fn join(&mut self, now: Instant, key: &PublicKey, link: &Link) -> Result<Presence, Failure> {
         let name = Name::new(key, random()?);
-        let host = random::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let host = format!("{:016x}", u64::from_ne_bytes(random()?));
         let service = Service { name, host, port: self.situation.listen_port };
         match self.multicast.join(link, &service) {
             Ok(mut joined) => {

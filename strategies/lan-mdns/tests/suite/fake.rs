@@ -30,7 +30,7 @@ struct Lan {
     history: Vec<Service>,
     questions: usize,
     is_broken: bool,
-    is_no_lan: bool,
+    without_neighbours: bool,
 }
 
 impl Ether {
@@ -70,7 +70,7 @@ impl Ether {
     }
 
     pub(crate) fn has_no_neighbours(&self, interface: &str) {
-        self.lan(interface, |lan| lan.is_no_lan = true);
+        self.lan(interface, |lan| lan.without_neighbours = true);
     }
 
     /// What is announced now.
@@ -106,7 +106,7 @@ impl Multicast for Ether {
     fn join(&self, link: &Link, service: &Service) -> Result<Box<dyn Joined>, CannotJoin> {
         let interface = link.interface.clone();
         self.lan(&interface, |lan| {
-            if lan.is_no_lan {
+            if lan.without_neighbours {
                 return Err(CannotJoin::NotALan { interface: interface.clone() });
             }
             if lan.is_broken {
