@@ -64,6 +64,9 @@ fn a_path_that_swallows_the_tunnel_costs_time_only() {
         let rogue = Rogue::replace(pair, Temper::LiesInStun(attacker.address()))?;
         let daemons = [pair.a.wireplug()?, pair.b.wireplug()?];
         wait_for("WireGuard to try the attacker", BEGIN, || Ok((attacker.seen().others > 0).then_some(())))?;
+        // So the other tests' witness would see a false endpoint, if there were one.
+        let set = daemons.iter().flat_map(|daemon| applied(daemon.process()));
+        assert!(set.into_iter().any(|endpoint| endpoint == attacker.address()));
         rogue.restart_as(Temper::Honest);
         let began = std::time::Instant::now();
         pair.wait_for_ping(FORGIVEN)?;
