@@ -7,7 +7,6 @@ pub mod control;
 pub mod files;
 pub mod interface;
 pub mod log;
-pub mod memory;
 pub mod record;
 pub mod rendezvous;
 pub mod state;
