@@ -10,12 +10,14 @@
 //!
 //! The lab runs the product's binaries and knows nothing else of it.
 
+mod avahi;
 mod binaries;
 mod cmd;
 mod daemon;
 mod delay;
 mod dns;
 mod error;
+mod gateway;
 mod host;
 mod internet;
 mod lab;
@@ -29,11 +31,13 @@ mod server;
 mod site;
 mod wireguard;
 
+pub use avahi::Avahi;
 pub use binaries::Binaries;
 pub use cmd::wait_for;
 pub use daemon::{Daemon, InterfaceStatus, PeerStatus};
 pub use dns::Dns;
 pub use error::{LabError, Result};
+pub use gateway::Miniupnpd;
 pub use host::Host;
 pub use internet::{BLACKHOLE, Stack};
 pub use lab::Lab;

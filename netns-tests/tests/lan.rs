@@ -60,8 +60,12 @@ impl Lan {
         Ok(daemons)
     }
 
+    /// Waits for the first answer. Nothing is sent while WireGuard has no endpoint: that would cost an initiation.
     fn ping(&self, limit: Duration) -> Result<()> {
         wait_for("a ping through the tunnel", limit, || {
+            if !self.a.wireguard.has_endpoint() {
+                return Ok(None);
+            }
             let pings = self.a.host.ping(Ping::fast(self.b.wireguard.address(), 5))?;
             Ok((!pings.answers.is_empty()).then_some(()))
         })
@@ -161,6 +165,124 @@ fn the_path_is_left_when_one_roams_away_and_taken_again_by_others() {
         let status = daemons[0].wait_state(lan.b.wireguard.public_key(), "connected", CONNECT)?;
         if status.strategy.as_deref() == Some("lan-mdns") {
             return Err(LabError::unexpected(format!("the LAN path is still said to be in use: {status:?}")));
+        }
+        Ok(())
+    });
+}
+
+/// Somebody else's program resolves what is announced, and sees our port and addresses, and that we are gone.
+#[test]
+fn avahi_resolves_the_service_until_it_is_gone() {
+    Lan::with("lan-avahi", Nat::PortPreserving, |_, lan| {
+        let observer = lan.site.host()?.avahi()?;
+        let daemon = lan.a.wireplug()?;
+        let resolved = wait_for("avahi-browse to resolve the service", CONNECT, || {
+            let text = observer.browse("_wireplug._udp")?;
+            let line = text.lines().find(|line| line.starts_with('=') && line.contains(";IPv4;"));
+            Ok(line.map(str::to_owned))
+        })?;
+        let fields: Vec<&str> = resolved.split(';').collect();
+        let [_, _, _, name, service_type, domain, host, address, port, text] = fields[..] else {
+            return Err(LabError::unexpected(format!("avahi-browse printed {resolved:?}")));
+        };
+        assert!(name.len() == 56 && name.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name:?}");
+        assert_eq!((service_type, domain, port), ("_wireplug._udp", "local", "51820"));
+        assert_eq!(address, lan.a.host.v4()?.to_string());
+        let host = host.strip_suffix(".local").expect("a name of the link");
+        assert!(host.len() == 16 && host.bytes().all(|byte| byte.is_ascii_hexdigit()), "{host:?}");
+        assert!(text.is_empty() || text == "\"\"", "{text:?}");
+
+        daemon.process().terminate();
+        assert!(daemon.process().wait(Duration::from_secs(5))?.success());
+        wait_for("the goodbye to be heard", Duration::from_secs(10), || {
+            Ok((!observer.browse("_wireplug._udp")?.contains("51820")).then_some(()))
+        })
+    });
+}
+
+/// All multicast DNS that a neighbour hears holds the name, a random host, the port and addresses, and nothing else
+/// that tells who we are.
+#[test]
+fn packets_tell_neither_key_nor_host() {
+    Lan::with("lan-privacy", Nat::PortPreserving, |_, lan| {
+        let observer = lan.site.host()?;
+        let socket = listen_to_mdns(&observer)?;
+        let daemons = lan.connect()?;
+        lan.check_neighbours(&daemons)?;
+        for daemon in daemons {
+            daemon.process().terminate();
+            daemon.process().wait(Duration::from_secs(5))?;
+        }
+        let mut packets = Vec::new();
+        let mut buffer = [0; 9000];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            packets.push(buffer[..length].to_vec());
+        }
+        let heard =
+            |text: &[u8]| packets.iter().any(|packet| packet.windows(text.len()).any(|part| part == text));
+        assert!(heard(b"_wireplug"), "{} packets", packets.len());
+        let mut secrets = vec![
+            std::fs::read("/proc/sys/kernel/hostname").unwrap().trim_ascii().to_vec(),
+            lan.a.wireguard.device().into(),
+            b"eth0".to_vec(),
+        ];
+        for end in [&lan.a, &lan.b] {
+            let key = end.wireguard.public_key();
+            secrets.push(key[..8].into());
+            secrets.push(bytes_of(key)[..6].into());
+            secrets.push(
+                bytes_of(key)[..4].iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect(),
+            );
+        }
+        for secret in secrets {
+            assert!(!heard(&secret), "{:?} is told", String::from_utf8_lossy(&secret));
+        }
+        Ok(())
+    });
+}
+
+/// A socket that hears all multicast DNS on a host's LAN, for a second after the last packet.
+fn listen_to_mdns(host: &Host) -> Result<std::net::UdpSocket> {
+    let address = host.v4()?;
+    host.namespace().enter(|| {
+        let open = || {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&SocketAddr::from(([0, 0, 0, 0], 5353)).into())?;
+            socket.join_multicast_v4(&[224, 0, 0, 251].into(), &address)?;
+            socket.set_recv_buffer_size(1 << 20)?;
+            socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+            Ok::<_, std::io::Error>(socket.into())
+        };
+        open().map_err(|error| LabError::unexpected(format!("cannot hear multicast DNS: {error}")))
+    })
+}
+
+/// The bytes of a key in base64.
+fn bytes_of(key: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = key.bytes().filter_map(|byte| DIGITS.iter().position(|digit| *digit == byte));
+    let mut bits =
+        digits.flat_map(|digit| (0..6).rev().map(move |bit| digit >> bit & 1 == 1)).collect::<Vec<_>>();
+    bits.truncate(256);
+    bits.chunks(8).map(|byte| byte.iter().fold(0, |value, bit| value << 1 | u8::from(*bit))).collect()
+}
+
+/// A network without addresses of its own: no DHCP, no router that announces anything.
+#[test]
+fn neighbours_with_link_local_addresses_only_find_each_other() {
+    Lan::with("lan-link-local", Nat::PortPreserving, |_, lan| {
+        for end in [&lan.a, &lan.b] {
+            end.host.namespace().ip(&["addr flush dev eth0 scope global"])?;
+        }
+        let daemons = lan.connect()?;
+        for (daemon, here, there) in [(&daemons[0], &lan.a, &lan.b), (&daemons[1], &lan.b, &lan.a)] {
+            wait_for("the status that says how", CONNECT, || {
+                let status = daemon.peer(there.wireguard.public_key())?;
+                Ok(status.filter(|status| status.strategy.as_deref() == Some("lan-mdns")))
+            })?;
+            let endpoints = here.host.run(&["wg", "show", here.wireguard.device(), "endpoints"])?;
+            assert!(endpoints.contains("[fe80::"), "{endpoints}");
         }
         Ok(())
     });

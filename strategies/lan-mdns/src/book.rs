@@ -28,8 +28,9 @@ const MAC_BURST: u32 = 4096;
 const MACS_PER_SECOND: u32 = 1024;
 
 /// How long an address that is not link-local is waited for. A name is often heard over IPv6 first, with a link-local
-/// address alone; an endpoint with such an address holds for as long only as the link keeps its number.
-pub(crate) const LINK_LOCAL_WAITS: Duration = Duration::from_secs(1);
+/// address alone, and over IPv4 within 0.1 s; an endpoint with a link-local address holds only as long as the link keeps
+/// its number.
+pub(crate) const LINK_LOCAL_WAITS: Duration = Duration::from_millis(250);
 
 /// How long after asking began a known name must have been heard again: three questions' time (RFC 6762 section 5.2).
 pub(crate) const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
