@@ -16,8 +16,8 @@ use crate::ping::{self, Ping};
 /// A customer of the internet: a home with its router, or a bare public link.
 #[derive(Debug)]
 pub struct Site {
-    shared: Arc<Shared>,
-    label: String,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) label: String,
     nat: Nat,
     behind: Option<(Namespace, Uplink)>,
     /// How many hosts the LAN has.

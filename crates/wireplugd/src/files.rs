@@ -32,17 +32,24 @@ pub(crate) fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
 
 /// A file's text, `None` where there is none; at most `limit` bytes, so that a mistaken path costs nothing.
 pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<Option<String>> {
+    let Some(bytes) = read_bytes_bounded(path, limit)? else { return Ok(None) };
+    let text = String::from_utf8(bytes);
+    text.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
+/// The same for a file that is no text.
+pub(crate) fn read_bytes_bounded(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut text = String::new();
-    file.take(limit + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > limit {
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {limit} bytes")));
     }
-    Ok(Some(text))
+    Ok(Some(bytes))
 }
 
 /// Makes a directory and those above it, for root only; one that exists stays as it is.

@@ -1,13 +1,18 @@
 //! What strategies get from the daemon.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use wireplug_core::StrategyName;
-use wireplug_net::Resolver;
-use wireplug_strategy::{Binding, BoxFuture, Event, Host, PortError, ResolveError, Resolved};
+use wireplug_net::{OnLink, Resolver, RouterSocket};
+use wireplug_strategy::{
+    Binding, BoxFuture, Datagrams, Dial, Event, Gateway, Host, Listen, MAX_DATAGRAM, MemoryError, PortError,
+    ResolveError, Resolved,
+};
 
+use crate::memory::Memory;
 use crate::strategies::EventQueue;
 
 /// A strategy's question to a STUN server, for the event loop.
@@ -21,6 +26,7 @@ pub(super) struct AgentHost {
     events: EventQueue,
     questions: mpsc::Sender<Question>,
     resolver: Arc<Resolver>,
+    memory: Memory,
 }
 
 impl AgentHost {
@@ -28,8 +34,9 @@ impl AgentHost {
         events: EventQueue,
         questions: mpsc::Sender<Question>,
         resolver: Arc<Resolver>,
+        memory: Memory,
     ) -> Self {
-        Self { events, questions, resolver }
+        Self { events, questions, resolver, memory }
     }
 }
 
@@ -54,6 +61,59 @@ impl Host for AgentHost {
             answer
                 .map(|resolved| Resolved { addresses: resolved.addresses, ttl: resolved.ttl })
                 .map_err(|error| ResolveError { name, why: error.to_string() })
+        })
+    }
+
+    fn dial(&self, dial: &Dial) -> io::Result<Arc<dyn Datagrams>> {
+        let Dial { gateway, source, port, fwmark } = dial;
+        let socket = RouterSocket::connect(gateway.ip, *port, *source, link(gateway), *fwmark)?;
+        Ok(Arc::new(Router(socket)))
+    }
+
+    fn listen(&self, listen: &Listen) -> io::Result<Arc<dyn Datagrams>> {
+        let Listen { gateway, group, port } = listen;
+        Ok(Arc::new(Router(RouterSocket::listen(gateway.ip, *group, *port, link(gateway))?)))
+    }
+
+    fn remember(
+        &self,
+        strategy: &StrategyName,
+        bytes: Vec<u8>,
+    ) -> BoxFuture<'static, Result<(), MemoryError>> {
+        let (memory, strategy) = (self.memory.clone(), strategy.clone());
+        Box::pin(async move {
+            let kept = tokio::task::spawn_blocking(move || memory.keep(&strategy, &bytes)).await;
+            kept.unwrap_or_else(|error| Err(MemoryError::NotKept(error.to_string())))
+        })
+    }
+
+    fn recall(&self, strategy: &StrategyName) -> BoxFuture<'static, Option<Vec<u8>>> {
+        let (memory, strategy) = (self.memory.clone(), strategy.clone());
+        Box::pin(async move {
+            tokio::task::spawn_blocking(move || memory.read(&strategy)).await.ok().flatten()
+        })
+    }
+}
+
+fn link(gateway: &Gateway) -> OnLink<'_> {
+    OnLink { ifindex: gateway.ifindex, name: &gateway.interface }
+}
+
+/// A socket to a router, as strategies use it.
+#[derive(Debug)]
+struct Router(RouterSocket);
+
+impl Datagrams for Router {
+    fn send<'a>(&'a self, datagram: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(self.0.send(datagram))
+    }
+
+    fn receive(&self) -> BoxFuture<'_, io::Result<Vec<u8>>> {
+        Box::pin(async move {
+            let mut buffer = vec![0; MAX_DATAGRAM];
+            let length = self.0.receive(&mut buffer).await?;
+            buffer.truncate(length);
+            Ok(buffer)
         })
     }
 }

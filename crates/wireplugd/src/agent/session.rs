@@ -28,6 +28,8 @@ use super::verify::{Fresh, Verifications};
 use super::{AgentConfig, AgentError, report};
 use crate::config::InterfaceConfig;
 use crate::control::Request;
+use crate::files;
+use crate::memory::Memory;
 use crate::record::RecordFile;
 use crate::strategies::{EventQueue, Runner};
 use stun::{Held, Ticket};
@@ -116,7 +118,8 @@ pub(super) async fn run(
     let events = EventQueue::default();
     let (questions_sender, mut questions) = mpsc::channel(64);
     let resolver = Arc::new(Resolver::new(state.fwmark));
-    let host: Arc<dyn Host> = Arc::new(AgentHost::new(events.clone(), questions_sender, resolver));
+    let memory = Memory::new(files::state_directory(), &config.interface);
+    let host: Arc<dyn Host> = Arc::new(AgentHost::new(events.clone(), questions_sender, resolver, memory));
     let (servers, mut server_events) = Servers::open(&config.servers, state.fwmark);
 
     let mut session = Session {

@@ -1,5 +1,6 @@
 //! The tasks of strategies: started, ended when asked, and started again when they fail.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use wireplug_core::StrategyName;
 use wireplug_strategy::{
-    Binding, BoxFuture, Context, Event, Failure, Host, PortError, Registration, ResolveError, Resolved,
-    Situation,
+    Binding, BoxFuture, Context, Datagrams, Dial, Event, Failure, Host, Listen, MemoryError, PortError,
+    Registration, ResolveError, Resolved, Situation,
 };
 
 use super::queue::EventQueue;
@@ -193,5 +194,25 @@ impl Host for Run {
 
     fn resolve(&self, name: String) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         self.host.resolve(name)
+    }
+
+    fn dial(&self, dial: &Dial) -> io::Result<Arc<dyn Datagrams>> {
+        self.host.dial(dial)
+    }
+
+    fn listen(&self, listen: &Listen) -> io::Result<Arc<dyn Datagrams>> {
+        self.host.listen(listen)
+    }
+
+    fn remember(
+        &self,
+        strategy: &StrategyName,
+        memory: Vec<u8>,
+    ) -> BoxFuture<'static, Result<(), MemoryError>> {
+        self.host.remember(strategy, memory)
+    }
+
+    fn recall(&self, strategy: &StrategyName) -> BoxFuture<'static, Option<Vec<u8>>> {
+        self.host.recall(strategy)
     }
 }

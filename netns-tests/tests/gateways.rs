@@ -1,0 +1,168 @@
+//! Real routers that map ports: miniupnpd behind nftables, asked by one strategy at a time.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wireplug_lab::{
+    Daemon, End, Lab, LabError, Miniupnpd, Nat, Pair, Peer, Result, Site, WIREGUARD_PORT, wait_for,
+};
+
+/// How long a daemon may take to say something that it knows.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Two symmetric NATs, the first one's router with miniupnpd, both daemons with these strategies.
+fn with(
+    label: &str,
+    strategies: &[&str],
+    more: &str,
+    work: impl FnOnce(&Pair, &mut Site, Miniupnpd) -> Result<()>,
+) {
+    with_nats(label, [Nat::Symmetric, Nat::Symmetric], strategies, more, work);
+}
+
+fn with_nats(
+    label: &str,
+    nats: [Nat; 2],
+    strategies: &[&str],
+    more: &str,
+    work: impl FnOnce(&Pair, &mut Site, Miniupnpd) -> Result<()>,
+) {
+    let outcome = Lab::new(label).and_then(|lab| {
+        let server = lab.server()?;
+        let mut site = lab.site("a", nats[0])?;
+        let gateway = site.miniupnpd()?;
+        let hosts = [site.host()?, lab.site("b", nats[1])?.host()?];
+        server.start()?;
+        let wireguards =
+            [hosts[0].wireguard([10, 77, 0, 1].into())?, hosts[1].wireguard([10, 77, 0, 2].into())?];
+        for (here, there) in [(0, 1), (1, 0)] {
+            let there = &wireguards[there];
+            wireguards[here].peer(&Peer::new(there.public_key(), &format!("{}/32", there.address())))?;
+        }
+        let end = |index: usize| {
+            let (host, wireguard) = (hosts[index].clone(), wireguards[index].clone());
+            let device = wireguard.device();
+            let tables = more.replace("DEVICE", device);
+            let config = format!("[interface.{device}]\nstrategies = {strategies:?}\n{tables}");
+            let config = host.wireplug_config(&wireguard, &server, &config)?;
+            Ok::<_, LabError>(End { host, wireguard, config })
+        };
+        let (a, b) = (end(0)?, end(1)?);
+        let pair = Pair { a, b, server, lab };
+        let result = work(&pair, &mut site, gateway);
+        if let Err(error) = &result {
+            pair.lab.fail(&error.to_string());
+        }
+        result
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+/// Checks that the pair is direct, and that it became so by this strategy: b sends to a's mapping.
+fn check_mapped(pair: &Pair, daemons: &[Daemon; 2], strategy: &str, port: u16) -> Result<()> {
+    pair.check_direct(daemons)?;
+    let status = daemons[1].wait_state(pair.a.wireguard.public_key(), "connected", SOON)?;
+    let outside = SocketAddr::new(pair.a.host.public_addresses()[0], port);
+    if status.strategy.as_deref() != Some(strategy) || status.endpoint != Some(outside.to_string()) {
+        return Err(LabError::unexpected(format!("not {outside} by {strategy}, but {status:?}")));
+    }
+    Ok(())
+}
+
+fn symmetric_becomes_direct(strategy: &str) {
+    let strategies = ["direct", "hole-punch", strategy];
+    with(&format!("gw-{strategy}"), &strategies, "", |pair, _, gateway| {
+        let daemons = pair.connect()?;
+        check_mapped(pair, &daemons, strategy, WIREGUARD_PORT)?;
+        let rules = gateway.rules()?;
+        assert_eq!(rules.len(), 1, "{rules:?}");
+        // What was made is taken back on stop.
+        daemons[0].process().terminate();
+        assert!(daemons[0].process().wait(Duration::from_secs(5))?.success());
+        gateway.wait_rules(0, SOON).map(drop)
+    });
+}
+
+#[test]
+fn symmetric_with_nat_pmp_to_symmetric_is_direct() {
+    symmetric_becomes_direct("nat-pmp");
+}
+
+#[test]
+fn symmetric_with_pcp_to_symmetric_is_direct() {
+    symmetric_becomes_direct("pcp");
+}
+
+/// One router answers both protocols: one mapping wins, the other is released, and that does not hurt the winner.
+#[test]
+fn one_of_several_mappings_stays() {
+    with("gw-both", &["direct", "hole-punch", "nat-pmp", "pcp"], "", |pair, _, gateway| {
+        let daemons = pair.connect()?;
+        pair.check_direct(&daemons)?;
+        gateway.wait_rules(1, SOON)?;
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(gateway.rules()?.len(), 1);
+        pair.check_pings(50)
+    });
+}
+
+/// The router forgets everything under a live tunnel.
+#[test]
+fn a_restarted_router_is_asked_again() {
+    for strategy in ["nat-pmp", "pcp"] {
+        let strategies = ["direct", "hole-punch", strategy];
+        let more = format!("[interface.DEVICE.strategy.{strategy}]\ncheck = \"5s\"\n");
+        with(&format!("gw-reboot-{strategy}"), &strategies, &more, |pair, _, mut gateway| {
+            let daemons = pair.connect()?;
+            check_mapped(pair, &daemons, strategy, WIREGUARD_PORT)?;
+            // So old that a restart shows in its seconds.
+            std::thread::sleep(Duration::from_secs(4));
+            gateway.restart()?;
+            gateway.wait_rules(1, Duration::from_secs(15))?;
+            pair.check_pings(20)
+        });
+    }
+}
+
+/// kill -9 leaves the mapping; the next start takes it over, and a clean stop removes it.
+#[test]
+fn a_killed_daemons_mapping_is_found_again() {
+    for strategy in ["nat-pmp", "pcp"] {
+        let strategies = ["direct", "hole-punch", strategy];
+        with(&format!("gw-kill-{strategy}"), &strategies, "", |pair, _, gateway| {
+            let daemons = pair.connect()?;
+            check_mapped(pair, &daemons, strategy, WIREGUARD_PORT)?;
+            let [first, _] = daemons;
+            first.process().kill();
+            assert_eq!(gateway.rules()?.len(), 1, "it is left behind");
+            pair.check_pings(20)?;
+            let again = pair.a.wireplug()?;
+            again.wait_state(pair.b.wireguard.public_key(), "connected", SOON)?;
+            pair.check_pings(20)?;
+            again.process().terminate();
+            assert!(again.process().wait(Duration::from_secs(5))?.success());
+            gateway.wait_rules(0, SOON).map(drop)
+        });
+    }
+}
+
+/// A router behind another one can map what it likes: that is said, and nothing is offered.
+#[test]
+fn cgnat_over_a_mapping_router_is_said() {
+    for strategy in ["nat-pmp", "pcp"] {
+        let strategies = ["direct", "hole-punch", strategy];
+        let more = format!("[interface.DEVICE.strategy.{strategy}]\nwhen = \"always\"\n");
+        let nats = [Nat::Cgnat, Nat::Symmetric];
+        with_nats(&format!("gw-cgnat-{strategy}"), nats, &strategies, &more, |pair, _, gateway| {
+            let daemon = pair.a.wireplug()?;
+            wait_for("the double NAT to be said", SOON, || {
+                let log = daemon.process().log();
+                Ok((log.contains("double NAT / CGNAT") || log.contains("gives no mapping")).then_some(()))
+            })?;
+            assert!(gateway.rules()?.is_empty());
+            Ok(())
+        });
+    }
+}
