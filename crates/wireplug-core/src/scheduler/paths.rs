@@ -279,6 +279,15 @@ impl Paths {
             .min_by_key(|choice| choice.score)
     }
 
+    /// An endpoint as we know it: wireguard-go tells link-local ones without their scope.
+    pub(super) fn with_scope(&self, endpoint: Endpoint) -> Endpoint {
+        let same = |known: &&Endpoint| (known.ip(), known.port()) == (endpoint.ip(), endpoint.port());
+        if self.all.contains_key(&endpoint) {
+            return endpoint;
+        }
+        self.all.keys().find(same).copied().unwrap_or(endpoint)
+    }
+
     /// Whether another path than this one could be chosen.
     pub(super) fn has_another(&self, now: Instant, than: Endpoint) -> bool {
         self.all.iter().any(|(endpoint, path)| {

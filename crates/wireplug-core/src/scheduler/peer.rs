@@ -132,7 +132,8 @@ impl Peer {
     }
 
     /// The device was read.
-    pub(super) fn see(&mut self, world: &mut World<'_>, view: PeerView) {
+    pub(super) fn see(&mut self, world: &mut World<'_>, mut view: PeerView) {
+        view.endpoint = view.endpoint.map(|endpoint| self.paths.with_scope(endpoint));
         let seen = self.tunnel.see(world.now, self.view.as_ref(), &view);
         let first = self.view.is_none();
         self.view = Some(view);

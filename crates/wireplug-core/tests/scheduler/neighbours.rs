@@ -112,3 +112,17 @@ fn a_round_goes_on_a_while_for_a_neighbour_that_comes_late() {
     driver.pass(ms(2000));
     assert!(driver.scheduler.demand().working);
 }
+
+#[test]
+fn a_link_local_endpoint_that_is_read_without_its_scope_is_the_one_that_was_set() {
+    const SCOPED: &str = "[fe80::7%2]:51820";
+    let mut driver = Driver::initiator();
+    driver.look();
+    suggest(&mut driver, neighbour(SCOPED));
+    driver.answer(SCOPED);
+    driver.handshake("[fe80::7]:51820");
+    driver.pass_looking(Duration::from_secs(10));
+    assert_eq!(driver.applied(), [endpoint(SCOPED)], "it was not pulled back");
+    let status = driver.status();
+    assert_eq!((status.endpoint, status.strategy), (Some(endpoint(SCOPED)), Some(name("lan-mdns"))));
+}
