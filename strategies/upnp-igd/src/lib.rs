@@ -1,0 +1,197 @@
+//! Strategy `upnp-igd`: a mapping (IPv4) or a pinhole in the firewall (IPv6, IGD 2) that a router makes for the
+//! WireGuard port by UPnP.
+//!
+//! When, for how long and what happens to it is `wireplug_strategy::mapping`'s. Here is the protocol:
+//!
+//! | module | what |
+//! |---|---|
+//! | `ssdp`, `xml`, `description`, `soap` | what is said and read: pure, bounded, tolerant |
+//! | `link` | where we may speak: on the router's link only, from our address there |
+//! | `http` | one bounded question and its answer |
+//! | `search`, `service` | who is there, and which service is the best |
+//! | `wire` | the service's actions: `igd-next`'s on our transport, and those that it lacks |
+//! | `port`, `pinhole` | a mapping for IPv4, a pinhole for IPv6 |
+//!
+//! `igd-next` searches by no name of IGD 2, returns the first gateway only, cannot be bound to a link, and has neither
+//! GetStatusInfo nor GetSpecificPortMappingEntry: so its actions and errors are used, its search and transport not.
+//!
+//! What it leaves on the router is one UDP mapping named `wireplug` for IPv4 and one pinhole for each IPv6 address in
+//! use, deleted on stop and gone with their leases otherwise; a router that knows no leases keeps it after a crash
+//! until the next start takes it over.
+
+mod description;
+mod http;
+mod link;
+mod pinhole;
+mod port;
+mod search;
+mod service;
+mod soap;
+mod ssdp;
+mod wire;
+mod xml;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wireplug_core::{Tier, is_global};
+use wireplug_strategy::inventory;
+use wireplug_strategy::mapping::{self, Ask, Checked, EpochRule, Grant, MapError, Protocol, Settings, Site};
+use wireplug_strategy::options;
+use wireplug_strategy::{
+    BoxFuture, ConfigError, Context, Failure, Gateway, Registration, Situation, Strategy,
+};
+
+use service::Service;
+
+/// The most IPv6 addresses with a pinhole each: more are not offered to peers either.
+const MAX_V6: usize = 4;
+
+inventory::submit! {
+    Registration {
+        name: "upnp-igd",
+        tier: Tier::Mapped,
+        about: "a mapping or pinhole for the WireGuard port that the router makes by UPnP",
+        options: &mapping::OPTIONS,
+        build,
+    }
+}
+
+struct Configured(Settings);
+
+fn build(table: &toml::Table) -> Result<Box<dyn Strategy>, ConfigError> {
+    Ok(Box::new(Configured(options::parse(table, &mapping::OPTIONS)?)))
+}
+
+impl Strategy for Configured {
+    fn run(self: Box<Self>, context: Context) -> BoxFuture<'static, Result<(), Failure>> {
+        Box::pin(async move {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed)
+                .map_err(|error| Failure(format!("the system gives no randomness: {error}")))?;
+            mapping::run(Upnp::default(), self.0, seed, context).await
+        })
+    }
+}
+
+/// The protocol, for [`mapping::run`]. It remembers what it found, so that a renewal searches for nothing.
+#[derive(Default, Clone)]
+struct Upnp(Arc<Mutex<Vec<Known>>>);
+
+/// What is known of one place for a mapping.
+#[derive(Debug, Clone)]
+struct Known {
+    site: Site,
+    service: Service,
+    /// The number of a pinhole, with the port it is for.
+    pinhole: Option<(u16, u16)>,
+}
+
+/// The most places that are remembered; whoever roams through more networks searches again.
+const MAX_KNOWN: usize = 16;
+
+impl Upnp {
+    fn known(&self, site: &Site) -> Option<Known> {
+        self.lock().iter().find(|known| known.site == *site).cloned()
+    }
+
+    fn learn(&self, known: Known) {
+        let mut all = self.lock();
+        all.retain(|other| other.site != known.site);
+        if all.len() >= MAX_KNOWN {
+            all.remove(0);
+        }
+        all.push(known);
+    }
+
+    fn forget(&self, site: &Site) {
+        self.lock().retain(|known| known.site != *site);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Protocol for Upnp {
+    fn title(&self) -> &'static str {
+        service::TITLE
+    }
+
+    /// UPnP tells no seconds by which a restart would be seen.
+    fn epoch_rule(&self) -> EpochRule {
+        EpochRule::NatPmp
+    }
+
+    fn sites(&self, situation: &Situation) -> Vec<Site> {
+        let mut sites = Vec::new();
+        for gateway in &situation.gateways {
+            let site = |source| Site { gateway: gateway.clone(), source };
+            if gateway.ip.is_ipv4() {
+                sites.push(site(gateway.source));
+            } else {
+                sites.extend(in_use(situation, gateway).into_iter().take(MAX_V6).map(site));
+            }
+        }
+        sites
+    }
+
+    fn map(&self, context: Context, ask: Ask) -> BoxFuture<'static, Result<Grant, MapError>> {
+        let upnp = self.clone();
+        Box::pin(async move {
+            match ask.site.source {
+                IpAddr::V4(_) => port::map(&upnp, context, &ask).await,
+                IpAddr::V6(own) => pinhole::map(&upnp, context, &ask, own).await,
+            }
+        })
+    }
+
+    fn check(&self, context: Context, ask: Ask) -> BoxFuture<'static, Result<Checked, MapError>> {
+        let upnp = self.clone();
+        Box::pin(async move {
+            match ask.site.source {
+                IpAddr::V4(_) => port::check(&upnp, context, &ask).await,
+                IpAddr::V6(_) => pinhole::check(&upnp, context, &ask).await,
+            }
+        })
+    }
+
+    fn unmap(&self, context: Context, ask: Ask) -> BoxFuture<'static, Result<(), MapError>> {
+        let upnp = self.clone();
+        Box::pin(async move {
+            match ask.site.source {
+                IpAddr::V4(_) => port::unmap(&upnp, context, &ask).await,
+                IpAddr::V6(own) => pinhole::unmap(&upnp, context, &ask, own).await,
+            }
+        })
+    }
+}
+
+/// The global IPv6 addresses in use on a router's link, the one that packets leave from first.
+fn in_use(situation: &Situation, gateway: &Gateway) -> Vec<IpAddr> {
+    let here = situation.addresses.iter().filter(|own| {
+        own.ip.is_ipv6() && own.ifindex == gateway.ifindex && is_global(own.ip) && !own.deprecated
+    });
+    let mut all: Vec<IpAddr> = here.map(|own| own.ip).collect();
+    all.sort_by_key(|ip| *ip != gateway.source);
+    all.dedup();
+    all
+}
+
+/// Where WireGuard listens, as the router sees it.
+fn inner(ask: &Ask) -> SocketAddr {
+    SocketAddr::new(ask.site.source, ask.port)
+}
+
+/// An error of a call, for the driver.
+fn refused(ask: &Ask, error: &wire::CallError) -> MapError {
+    let gateway = ask.site.gateway.ip;
+    match error {
+        wire::CallError::Refused { .. } => {
+            MapError::Denied { gateway, why: error.to_string(), retry_after: None }
+        }
+        wire::CallError::Http(_) | wire::CallError::Unreadable => {
+            MapError::Other { gateway, says: format!("has UPnP, but {error}") }
+        }
+    }
+}
