@@ -28,8 +28,20 @@ impl Entry {
         match (self.candidate.proof, &self.verdict) {
             (Proof::Done(reach), _) => Some(reach),
             (Proof::Server, Some(Verdict::Open)) => Some(Reach::Open),
+            // The router's address is ours, but the mapping that it promised lets nothing in.
+            (Proof::Server, Some(Verdict::Filtered)) if self.candidate.tier == Tier::Mapped => None,
             (Proof::Server, Some(Verdict::Filtered)) => Some(Reach::Filtered),
             (Proof::Server, Some(Verdict::Wrong { .. } | Verdict::Unknown) | None) => None,
+        }
+    }
+
+    /// Whether the server may judge otherwise another time: it could not tell, or the one packet that would have
+    /// proven a mapping may have been lost.
+    fn is_undecided(&self) -> bool {
+        match self.verdict {
+            None | Some(Verdict::Unknown) => true,
+            Some(Verdict::Filtered) => self.candidate.tier == Tier::Mapped,
+            Some(Verdict::Open | Verdict::Wrong { .. }) => false,
         }
     }
 }
@@ -46,7 +58,7 @@ impl Local {
         });
         if let Some(entry) = known {
             let asked_before = needs_server && entry.candidate.proof == Proof::Server;
-            let undecided = entry.verdict.as_ref().is_none_or(|verdict| *verdict == Verdict::Unknown);
+            let undecided = entry.is_undecided();
             entry.candidate = candidate;
             entry.expires = expires;
             if asked_before && !undecided {
@@ -78,10 +90,8 @@ impl Local {
 
     /// Asks again for what no server could tell before.
     pub(super) fn verify_again(&mut self, generation: u32) -> Vec<Command> {
-        let undecided = self.entries.iter_mut().filter(|entry| {
-            entry.candidate.proof == Proof::Server
-                && entry.verdict.as_ref().is_none_or(|verdict| *verdict == Verdict::Unknown)
-        });
+        let undecided =
+            self.entries.iter().filter(|entry| entry.candidate.proof == Proof::Server && entry.is_undecided());
         undecided.map(|entry| Command::Verify { generation, endpoint: entry.candidate.endpoint }).collect()
     }
 

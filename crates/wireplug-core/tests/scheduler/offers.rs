@@ -41,6 +41,20 @@ fn a_candidate_is_offered_only_when_the_server_has_proven_it() {
 }
 
 #[test]
+fn a_mapping_that_lets_nothing_in_is_not_offered_and_judged_again_when_renewed() {
+    let mut driver = Driver::initiator().begun();
+    found(&mut driver, OURS, "nat-pmp", Tier::Mapped, Proof::Server);
+    judged(&mut driver, OURS, Verdict::Filtered);
+    driver.pass(ms(400));
+    assert!(driver.offers.last().unwrap().candidates.is_empty());
+    found(&mut driver, OURS, "nat-pmp", Tier::Mapped, Proof::Server);
+    assert_eq!(driver.verifications, [endpoint(OURS), endpoint(OURS)]);
+    judged(&mut driver, OURS, Verdict::Open);
+    driver.pass(ms(400));
+    assert_eq!(driver.offers.last().unwrap().candidates[0].reach, Reach::Open);
+}
+
+#[test]
 fn what_no_server_could_judge_is_asked_again_when_one_is_there() {
     let mut driver = Driver::initiator();
     driver.look();

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 use wireplug_core::scheduler::{Input, Ranking, Scheduler, SchedulerConfig, State, Verdict};
 use wireplug_core::{PublicKey, StrategyName, Tier};
-use wireplug_net::{Device, DeviceState, Resolver};
+use wireplug_net::{Device, DeviceState, Resolver, Sleeps, boottime, monotonic};
 use wireplug_proto::rendezvous::Reason as Refusal;
 use wireplug_strategy::{Host, Mapped, PeerSituation, Situation};
 
@@ -42,6 +42,10 @@ pub(super) enum End {
     /// The interface went away, or became another one under the same name.
     Gone(String),
 }
+
+/// A sleep of the machine after which nothing is taken to hold that was found before it, even where all looks the same:
+/// NATs drop mappings after 30 s of silence (RFC 4787 section 4.3 tells of such), and leases run on while we sleep.
+const LONG_SLEEP: Duration = Duration::from_secs(20);
 
 /// What tells whether strategies see another world.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,6 +82,7 @@ pub(super) struct Session<'a> {
     next_read: Instant,
     reading: bool,
     look_at: Option<Instant>,
+    sleeps: Sleeps,
 }
 
 /// Randomness of the daemon, for ids and nonces.
@@ -139,6 +144,7 @@ pub(super) async fn run(
         next_read: now(),
         reading: false,
         look_at: None,
+        sleeps: Sleeps::new(boottime(), monotonic()),
         config,
         state,
         network,
@@ -254,6 +260,9 @@ impl Session<'_> {
             self.scheduler.handle_timeout(at);
         }
         self.verifications.handle_timeout(at);
+        if self.sleeps.slept(boottime(), monotonic()).is_some_and(|slept| slept >= LONG_SLEEP) {
+            self.network_is_new();
+        }
         if self.look_at.is_some_and(|due| due <= at) {
             self.look_at = None;
             self.look_at_network().await;

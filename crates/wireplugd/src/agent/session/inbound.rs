@@ -151,6 +151,11 @@ impl Session<'_> {
         }
         info!("the network changed");
         self.place = place;
+        self.network_is_new();
+    }
+
+    /// Takes nothing for true that was found before.
+    pub(super) fn network_is_new(&mut self) {
         self.view += 1;
         self.verifications.forget_all();
         for (server, ticket) in self.bindings.drain().collect::<Vec<_>>() {
