@@ -276,6 +276,7 @@ fn neighbours_with_link_local_addresses_only_find_each_other() {
             end.host.namespace().ip(&["addr flush dev eth0 scope global"])?;
         }
         let daemons = lan.connect()?;
+        lan.a.host.ping(Ping::fast(lan.b.wireguard.address(), 200))?;
         for (daemon, here, there) in [(&daemons[0], &lan.a, &lan.b), (&daemons[1], &lan.b, &lan.a)] {
             wait_for("the status that says how", CONNECT, || {
                 let status = daemon.peer(there.wireguard.public_key())?;
@@ -283,6 +284,8 @@ fn neighbours_with_link_local_addresses_only_find_each_other() {
             })?;
             let endpoints = here.host.run(&["wg", "show", here.wireguard.device(), "endpoints"])?;
             assert!(endpoints.contains("[fe80::"), "{endpoints}");
+            let times = daemon.process().log().matches("endpoint set to").count();
+            assert!(times <= 2, "it was set {times} times");
         }
         Ok(())
     });

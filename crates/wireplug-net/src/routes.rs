@@ -1,11 +1,12 @@
 //! Which way a packet would leave this host, asked from the kernel with the device's mark.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
+use wireplug_core::Endpoint;
 
 use crate::link::Link;
 
@@ -67,7 +68,24 @@ impl Routes {
     /// # Errors
     /// [`RouteError::Unreachable`] without a route.
     pub async fn lookup(&self, to: IpAddr, fwmark: u32) -> Result<Route, RouteError> {
-        let answers = self.handle.route().get(question(to, fwmark)).execute();
+        self.ask(to, 0, fwmark).await
+    }
+
+    /// As [`Routes::lookup`], for an endpoint: a link-local one is on the link that its scope names, whatever other
+    /// links have such addresses too.
+    ///
+    /// # Errors
+    /// [`RouteError::Unreachable`] without a route.
+    pub async fn lookup_endpoint(&self, to: Endpoint, fwmark: u32) -> Result<Route, RouteError> {
+        let scope = match to.addr() {
+            SocketAddr::V6(v6) => v6.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        self.ask(to.ip(), scope, fwmark).await
+    }
+
+    async fn ask(&self, to: IpAddr, scope: u32, fwmark: u32) -> Result<Route, RouteError> {
+        let answers = self.handle.route().get(question(to, scope, fwmark)).execute();
         let answer = std::pin::pin!(answers).try_next().await.map_err(|error| failed(error, to))?;
         let unreachable = |code| RouteError::Unreachable { to, source: io::Error::from_raw_os_error(code) };
         let answer = answer.ok_or_else(|| unreachable(libc::ENETUNREACH))?;
@@ -126,8 +144,8 @@ impl Routes {
 /// The protocol number of UDP (RFC 768), by which policy routing may tell WireGuard's packets.
 const PROTOCOL_UDP: u8 = 17;
 
-/// The question of `ip route get TO mark FWMARK ipproto udp`.
-fn question(to: IpAddr, fwmark: u32) -> RouteMessage {
+/// The question of `ip route get TO oif SCOPE mark FWMARK ipproto udp`, without what is 0.
+fn question(to: IpAddr, scope: u32, fwmark: u32) -> RouteMessage {
     let mut message = RouteMessage::default();
     let (family, bits, address) = match to {
         IpAddr::V4(v4) => (AddressFamily::Inet, 32, RouteAddress::Inet(v4)),
@@ -137,6 +155,9 @@ fn question(to: IpAddr, fwmark: u32) -> RouteMessage {
     message.header.destination_prefix_length = bits;
     message.attributes.push(RouteAttribute::Destination(address));
     message.attributes.push(RouteAttribute::IpProto(PROTOCOL_UDP));
+    if scope != 0 {
+        message.attributes.push(RouteAttribute::Oif(scope));
+    }
     if fwmark != 0 {
         message.attributes.push(RouteAttribute::Mark(fwmark));
     }

@@ -64,6 +64,25 @@ fn a_mark_leads_around_the_tunnel() {
 }
 
 #[test]
+fn a_link_local_endpoint_is_on_the_link_of_its_scope() {
+    let (here, _there) = pair();
+    here.sh("ip tuntap add tun9 mode tun; ip link set tun9 up
+         ip addr add fe80::99/64 dev tun9 nodad; ip addr add fe80::98/64 dev up0 nodad
+         ip addr add 10.99.0.1/24 dev tun9");
+    here.block_on(async || {
+        let routes = Routes::new().unwrap();
+        for (neighbour, interface) in [("10.9.0.2", "up0"), ("10.99.0.2", "tun9")] {
+            let scope = routes.lookup(ip(neighbour), 0).await.unwrap().ifindex;
+            let to = Endpoint::new(format!("[fe80::7%{scope}]:9").parse().unwrap()).unwrap();
+            let route = routes.lookup_endpoint(to, 0).await.unwrap();
+            assert_eq!((route.interface.as_str(), route.tunnel), (interface, interface == "tun9"));
+        }
+        let plain = Endpoint::new("10.9.0.2:9".parse().unwrap()).unwrap();
+        assert_eq!(routes.lookup_endpoint(plain, 0).await.unwrap().interface, "up0");
+    });
+}
+
+#[test]
 fn no_route_is_an_error_with_the_address() {
     let (here, _there) = pair();
     here.sh("ip route add unreachable 10.50.0.0/16; ip -6 route add unreachable fd50::/64");

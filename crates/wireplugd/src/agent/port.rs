@@ -82,7 +82,7 @@ impl Port {
     /// into a tunnel.
     pub(super) async fn send(&self, routes: &Routes, to: Endpoint, payload: Vec<u8>) -> Result<(), NotSent> {
         let Some(port) = &self.open else { return Err(NotSent::Closed) };
-        let route = routes.lookup(to.ip(), self.fwmark).await.map_err(NotSent::Route)?;
+        let route = routes.lookup_endpoint(to, self.fwmark).await.map_err(NotSent::Route)?;
         if route.tunnel {
             return Err(NotSent::ThroughTunnel { interface: route.interface });
         }

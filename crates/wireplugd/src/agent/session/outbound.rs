@@ -49,7 +49,7 @@ impl Session<'_> {
     /// Has the device changed. The route is looked up again just before: a path through a tunnel loops it.
     pub(super) async fn apply(&mut self, peer: PublicKey, endpoint: Option<Endpoint>, stimulus: Stimulus) {
         if let Some(to) = endpoint {
-            let route = self.network.routes.lookup(to.ip(), self.state.fwmark).await;
+            let route = self.network.routes.lookup_endpoint(to, self.state.fwmark).await;
             if route.is_ok_and(|route| route.tunnel) {
                 warn!(peer = %self.peer_name(&peer), "an endpoint that is reached through a tunnel is not set");
                 let why = Unsendable::ThroughTunnel;
