@@ -12,6 +12,9 @@ use crate::vm::kernel::tool;
 /// How much longer than on a real machine everything may take: emulation costs about this factor.
 const PATIENCE: u32 = 8;
 
+/// Tests at a time: they wait more than they work.
+const AT_A_TIME: u32 = 2;
+
 /// How long one test may take in there, in seconds, before it counts as hanging.
 const TEST_LIMIT: u32 = 180;
 
@@ -63,21 +66,25 @@ struct Chosen {
 /// Builds what was asked for on the host, whose disk the virtual machine sees under the same paths, and returns the
 /// shell script that runs it.
 pub(super) fn build(filters: &[String], measure: usize) -> Result<String> {
-    let tests = choose(filters)?;
-    let mut script = format!("export WIREPLUG_LAB_WIREGUARD=kernel WIREPLUG_LAB_PATIENCE={PATIENCE}\n");
+    // The lab runs them; without optimisation, like the tests.
+    cargo::run(&["build", "--quiet", "--bins", "-p", "wireplugd", "-p", "wireplug-serverd"], &[])?;
+    let mut script = format!(
+        "export WIREPLUG_LAB_WIREGUARD=kernel WIREPLUG_LAB_PATIENCE={PATIENCE}\n\
+         failed=0\n\
+         cat > /run/test.sh <<'END'\n{RUN}END\n\
+         xargs -P {AT_A_TIME} -L 1 sh /run/test.sh {TEST_LIMIT} <<'END' || failed=1\n"
+    );
     // Writing to a String cannot fail.
-    if measure > 0 || tests.iter().any(|test| test.target != KERNEL_DEVICE) {
-        let product = cargo::release_dir()?;
-        let _ = writeln!(script, "export WIREPLUG_LAB_BINARIES={}", quoted(&product.display().to_string()));
-    }
-    let _ = write!(script, "limit={TEST_LIMIT}\n{RUN}");
-    for test in tests {
+    for test in choose(filters)? {
         let path = quoted(&test.path.display().to_string());
-        let _ = writeln!(script, "run {} {path} {}", test.target, quoted(&test.name));
+        let _ = writeln!(script, "{} {path} {}", test.target, quoted(&test.name));
     }
+    script.push_str("END\n");
     if measure > 0 {
+        let product = quoted(&cargo::release_dir()?.display().to_string());
         let xtask = std::env::current_exe().context("cannot find the running executable")?;
         let xtask = quoted(&xtask.display().to_string());
+        let _ = writeln!(script, "export WIREPLUG_LAB_BINARIES={product}");
         let _ = writeln!(script, "{xtask} bench connect {MEASURE} --runs {measure} {MEASURED} || failed=1");
     }
     script.push_str("exit $failed\n");
@@ -122,15 +129,16 @@ fn quoted(text: &str) -> String {
 
 /// Runs one test; what it says is shown only if it fails. A test that was skipped has failed: all is there that it
 /// could need.
-const RUN: &str = r#"failed=0
-run() {
-    started=$(date +%s)
-    if timeout "$limit" "$2" --exact "$3" --test-threads 1 > /run/output 2>&1 && grep -q "1 passed" /run/output; then
-        echo "ok      $1 $3 ($(($(date +%s) - started)) s)"
-    else
-        echo "FAILED  $1 $3 ($(($(date +%s) - started)) s)"
-        cat /run/output
-        failed=1
-    fi
-}
+const RUN: &str = r#"output=$(mktemp)
+started=$(date +%s)
+if timeout "$1" "$3" --exact "$4" --test-threads 1 > "$output" 2>&1 && grep -q "1 passed" "$output"; then
+    echo "ok      $2 $4 ($(($(date +%s) - started)) s)"
+else
+    # One at a time on the console.
+    exec 9> /run/console
+    flock 9
+    echo "FAILED  $2 $4 ($(($(date +%s) - started)) s)"
+    cat "$output"
+    exit 1
+fi
 "#;
