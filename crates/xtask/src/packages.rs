@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// Programs, and the packages of Debian and Ubuntu that hold them.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
@@ -16,6 +16,8 @@ const PACKAGES: [(&str, &str); 9] = [
     ("ping", "iputils-ping"),
     ("conntrack", "conntrack"),
     ("chrt", "util-linux"),
+    ("avahi-daemon", "avahi-daemon"),
+    ("avahi-browse", "avahi-utils"),
 ];
 
 /// What the virtual machine needs besides.
