@@ -63,7 +63,7 @@ struct VmArguments {
     #[arg(long)]
     kvm: bool,
     /// How long the virtual machine may run, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = vm::LIMIT)]
     limit: u64,
     /// After the tests, measures connecting at 50 ms of round trip, so many times for each pair of NATs.
     #[arg(long, value_name = "RUNS", default_value_t = 0)]
@@ -107,6 +107,9 @@ fn main() -> Result<()> {
         Task::Demo { first, second, delay } => demo::run([first, second], delay),
         Task::Test { fuzz, filters } => suite::run(fuzz, &filters),
         Task::Bench(Bench::Connect(arguments)) => bench::connect(&arguments),
-        Task::Vm(arguments) => vm::run(&arguments),
+        Task::Vm(arguments) => {
+            packages::ensure()?;
+            vm::Vm::prepare()?.run(&arguments)
+        }
     }
 }
