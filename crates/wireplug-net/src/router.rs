@@ -29,8 +29,14 @@ impl RouterSocket {
     ///
     /// # Errors
     /// What the system says, such as that the address is not ours any more.
-    pub fn connect(router: IpAddr, port: u16, source: IpAddr, link: OnLink<'_>, mark: u32) -> io::Result<Self> {
-        let socket = Self::new(router, link)?;
+    pub fn connect(
+        router: IpAddr,
+        port: u16,
+        source: IpAddr,
+        link: OnLink<'_>,
+        mark: u32,
+    ) -> io::Result<Self> {
+        let socket = Self::open(router, link)?;
         if mark != 0 {
             socket.set_mark(mark)?;
         }
@@ -45,18 +51,20 @@ impl RouterSocket {
     /// # Errors
     /// What the system says, such as that a program has the port for itself.
     pub fn listen(router: IpAddr, group: IpAddr, port: u16, link: OnLink<'_>) -> io::Result<Self> {
-        let socket = Self::new(group, link)?;
+        let socket = Self::open(group, link)?;
         socket.set_reuse_address(true)?;
         // Bound to the group, it hears nothing else.
         socket.bind(&on_link(group, port, link).into())?;
         match group {
-            IpAddr::V4(group) => socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(link.ifindex))?,
+            IpAddr::V4(group) => {
+                socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(link.ifindex))?;
+            }
             IpAddr::V6(group) => socket.join_multicast_v6(&group, link.ifindex)?,
         }
         Ok(Self { socket: UdpSocket::from_std(socket.into())?, only: Some(router) })
     }
 
-    fn new(like: IpAddr, link: OnLink<'_>) -> io::Result<Socket> {
+    fn open(like: IpAddr, link: OnLink<'_>) -> io::Result<Socket> {
         let domain = if like.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
         let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
@@ -161,7 +169,8 @@ mod tests {
             let length = ear.receive(&mut buffer).await.unwrap();
             assert_eq!(&buffer[..length], b"restarted");
         }
-        let heard = tokio::time::timeout(std::time::Duration::from_millis(20), deaf.receive(&mut buffer)).await;
+        let heard =
+            tokio::time::timeout(std::time::Duration::from_millis(20), deaf.receive(&mut buffer)).await;
         assert!(heard.is_err(), "another host told that");
     }
 }

@@ -82,11 +82,9 @@ impl Client {
         let seconds = u32::try_from(lease.as_secs()).unwrap_or(u32::MAX);
         let question = Question::Map { inner: self.port, outer, seconds };
         match self.asked(question, Patience::Known).await? {
-            Response::UDP(answer) => Ok(Mapped {
-                port: answer.public_port(),
-                lease: *answer.lifetime(),
-                epoch: answer.epoch(),
-            }),
+            Response::UDP(answer) => {
+                Ok(Mapped { port: answer.public_port(), lease: *answer.lifetime(), epoch: answer.epoch() })
+            }
             Response::Gateway(_) | Response::TCP(_) => Err(Error::NATPMP_ERR_UNDEFINEDERROR),
         }
     }

@@ -16,9 +16,7 @@ use wireplug_core::{Tier, is_global};
 use wireplug_strategy::inventory;
 use wireplug_strategy::mapping::{self, Ask, Checked, EpochRule, Grant, MapError, Protocol, Settings};
 use wireplug_strategy::options;
-use wireplug_strategy::{
-    BoxFuture, ConfigError, Context, Failure, Gateway, Listen, Registration, Strategy,
-};
+use wireplug_strategy::{BoxFuture, ConfigError, Context, Failure, Gateway, Listen, Registration, Strategy};
 
 use client::Client;
 

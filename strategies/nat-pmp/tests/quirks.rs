@@ -141,7 +141,8 @@ async fn n5_rebooted_gateway_is_mapped_again() {
     run.after(seconds(1)).await;
     assert_eq!(lab.router.mappings().len(), 1, "mapped at once");
     assert_eq!(candidates(&run), ["5.6.7.8:51820"], "and never taken back");
-    let lost = run.host.said().into_iter().any(|said| matches!(said.event, wireplug_strategy::Event::Lost(_)));
+    let lost =
+        run.host.said().into_iter().any(|said| matches!(said.event, wireplug_strategy::Event::Lost(_)));
     assert!(!lost);
 }
 

@@ -166,9 +166,7 @@ async fn asked_to_map(
         // RFC 6887 section 11.4: what is of another mapping is not for us.
         let ours = match read.body {
             Body::Map(mapped) => (mapped.nonce, mapped.port) == (nonce, port),
-            Body::Error { opcode, of, .. } => {
-                opcode == OPCODE_MAP && of.is_none_or(|of| of == (nonce, port))
-            }
+            Body::Error { opcode, of, .. } => opcode == OPCODE_MAP && of.is_none_or(|of| of == (nonce, port)),
             Body::NatPmp => true,
             Body::Announce => false,
         };

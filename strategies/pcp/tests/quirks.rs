@@ -185,10 +185,8 @@ async fn p5_no_preference_for_ipv4_is_a_mapped_zero() {
 fn v6_place(router: &FakeGateway, own: &[&str]) -> Place {
     let gateway: IpAddr = "fe80::1".parse().unwrap();
     let mut situation = Lab::home().situation;
-    situation.addresses = own
-        .iter()
-        .map(|ip| HostAddress { temporary: true, ..address(ip.parse().unwrap(), 64) })
-        .collect();
+    situation.addresses =
+        own.iter().map(|ip| HostAddress { temporary: true, ..address(ip.parse().unwrap(), 64) }).collect();
     situation.gateways = vec![Gateway {
         ip: gateway,
         source: own[0].parse().unwrap(),
@@ -259,8 +257,13 @@ async fn p8_what_is_given_is_taken_and_renewed_at_half_life_jittered() {
         assert_eq!(candidates(&run), ["5.6.7.8:40001"]);
         let started = lab.router.heard()[0].at;
         run.after(seconds(700)).await;
-        let maps: Vec<_> =
-            lab.router.heard().into_iter().filter(|heard| heard.datagram[1] == 1).map(|heard| heard.at).collect();
+        let maps: Vec<_> = lab
+            .router
+            .heard()
+            .into_iter()
+            .filter(|heard| heard.datagram[1] == 1)
+            .map(|heard| heard.at)
+            .collect();
         let renewed = (maps[1] - started).as_millis();
         assert!((500_000..=626_000).contains(&renewed), "{renewed}");
         first_renewals.insert(renewed);

@@ -47,14 +47,8 @@ pub async fn run(
         memory = timeout(DISK, ending.recall()) => memory.ok().flatten(),
     };
     let record = memory.map(|memory| Record::from_bytes(&memory)).unwrap_or_default();
-    let mut ledger = Ledger::new(
-        context.name().clone(),
-        protocol.title(),
-        protocol.epoch_rule(),
-        settings,
-        seed,
-        record,
-    );
+    let mut ledger =
+        Ledger::new(context.name().clone(), protocol.title(), protocol.epoch_rule(), settings, seed, record);
     let mut calls = FuturesUnordered::new();
     let mut ears = Ears::default();
     let situation = context.situation();
@@ -106,8 +100,12 @@ async fn keep(ledger: &mut Ledger, context: &Context) {
     if let Some(memory) = ledger.take_record() {
         match timeout(DISK, context.remember(memory)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(strategy = %context.name(), %error, "mappings are not remembered"),
-            Err(_) => tracing::debug!(strategy = %context.name(), "the disk is slow, mappings may be forgotten"),
+            Ok(Err(error)) => {
+                tracing::debug!(strategy = %context.name(), %error, "mappings are not remembered");
+            }
+            Err(_) => {
+                tracing::debug!(strategy = %context.name(), "the disk is slow, mappings may be forgotten");
+            }
         }
     }
 }

@@ -37,7 +37,7 @@ impl Epoch {
                 }
                 let theirs = Duration::from_secs(told.saturating_sub(before).into());
                 let two = Duration::from_secs(2);
-                ours + two < theirs - theirs / 16 || theirs + two < ours - ours / 16
+                ours + two < theirs * 15 / 16 || theirs + two < ours * 15 / 16
             }
         }
     }

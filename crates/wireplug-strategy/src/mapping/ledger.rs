@@ -4,29 +4,28 @@
 //! - `take_jobs` hands out calls of the protocol to make, `take_record` what must be on disk before them, and
 //!   `take_says` what to tell the daemon; empty all three after each of the above;
 //! - `due` says when to call `handle_timeout`.
+//!
+//! Here is what is wanted, `answers` takes what routers said, `says` makes the words, `line` is one mapping.
 
+mod answers;
 mod line;
+mod says;
 #[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use rand::rngs::ChaCha20Rng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
-use wireplug_core::{Candidate, Endpoint, Family, Proof, StrategyName, Tier, is_global};
+use wireplug_core::{Endpoint, Family, StrategyName};
 
 use super::epoch::{Epoch, EpochRule};
-use super::pace::{self, LONGEST_LEASE, SHORTEST_LEASE};
 use super::record::Record;
-use super::{Ask, Checked, Grant, MapError, Patience, Settings, Site, When};
+use super::{Ask, Patience, Settings, Site, When};
 use crate::event::Event;
 use crate::situation::{Gateway, Situation};
 use line::{Held, Line, State, Work};
-
-/// A router that tells of restarts more often than this is not believed: each one costs a mapping request.
-const RESTART_GAP: Duration = Duration::from_secs(10);
 
 /// A call of the protocol to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +99,7 @@ impl Ledger {
             .partition(|line| line.port == port && sites.iter().any(|site| site.is_same(&line.site)));
         self.lines = stay;
         for line in go {
-            self.retire(line, moved);
+            self.retire(&line, moved);
         }
         for line in &mut self.lines {
             match &mut line.state {
@@ -126,60 +125,6 @@ impl Ledger {
         self.step(now);
     }
 
-    /// What came of [`Job::Map`].
-    pub(super) fn mapped(&mut self, now: Instant, id: u64, ask: &Ask, outcome: Result<Grant, MapError>) {
-        let Some(index) = self.busy(id) else {
-            // Nobody waits for it any more; where the same mapping is held or asked for again, it is that one's.
-            if outcome.is_ok() && !self.lines.iter().any(|line| line.is_for(ask)) {
-                self.unmap(ask.clone());
-            }
-            return;
-        };
-        match outcome.and_then(|grant| self.judge(ask, grant)) {
-            Ok(grant) => self.granted(now, index, grant),
-            Err(error) => self.failed(now, index, &error),
-        }
-        self.step(now);
-    }
-
-    /// What came of [`Job::Check`].
-    pub(super) fn checked(&mut self, now: Instant, id: u64, outcome: &Result<Checked, MapError>) {
-        let Some(index) = self.busy(id) else { return };
-        let gateway = self.lines[index].site.gateway.ip;
-        let check = self.settings.check;
-        let jitter = self.jitter();
-        let line = &mut self.lines[index];
-        if let State::Busy { held: Some(held), .. } = std::mem::replace(&mut line.state, State::Idle) {
-            let mut held = held;
-            held.check_at = now + check.mul_f64(0.9 + jitter / 5.0);
-            if let Ok(checked) = outcome {
-                let moved = checked.external.is_some_and(|ip| ip != held.external.ip());
-                if !checked.holds || moved {
-                    held.renew_at = now;
-                }
-            }
-            line.state = State::Held(held);
-        }
-        if let Ok(Checked { epoch: Some(told), .. }) = outcome {
-            self.epoch(now, gateway, *told, None);
-        }
-        self.step(now);
-    }
-
-    /// What came of [`Job::Unmap`].
-    pub(super) fn unmapped(&mut self, ask: &Ask, outcome: &Result<(), MapError>) {
-        let again = self.lines.iter().any(|line| line.is_for(ask) && line.is_on_router());
-        if outcome.is_ok() && !again && self.record.remove(&ask.site, ask.port) {
-            self.recorded = false;
-        }
-    }
-
-    /// A router told everybody its seconds.
-    pub(super) fn noticed(&mut self, now: Instant, gateway: &Gateway, told: u32) {
-        self.epoch(now, gateway.ip, told, None);
-        self.step(now);
-    }
-
     /// Does what is due.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.step(now);
@@ -194,7 +139,7 @@ impl Ledger {
     pub(super) fn stop(&mut self) -> Vec<Job> {
         self.jobs.clear();
         for line in std::mem::take(&mut self.lines) {
-            self.retire(line, false);
+            self.retire(&line, false);
         }
         self.take_jobs()
     }
@@ -272,11 +217,16 @@ impl Ledger {
 
     fn open_line(&mut self, site: Site, port: u16) {
         // What an earlier run left for another port of ours here is of no use to anybody.
-        let stale: Vec<_> =
-            self.record.entries.iter().filter(|entry| entry.is_at(&site) && entry.port != port).cloned().collect();
+        let stale: Vec<_> = self
+            .record
+            .entries
+            .iter()
+            .filter(|entry| entry.is_at(&site) && entry.port != port)
+            .cloned()
+            .collect();
         for entry in stale {
             let ask = self.ask(&site, entry.port, entry.nonce, entry.external, Patience::Last);
-            self.jobs.push(Job::Unmap { ask });
+            self.unmap(ask);
         }
         let left = self.record.find(&site, port).cloned();
         let nonce = left.as_ref().map_or_else(|| self.rng.random(), |entry| entry.nonce);
@@ -338,6 +288,13 @@ impl Ledger {
 
     fn unmap(&mut self, mut ask: Ask) {
         ask.patience = Patience::Last;
+        let same = |job: &Job| match job {
+            Job::Unmap { ask: other } => other.site.is_same(&ask.site) && other.port == ask.port,
+            Job::Map { .. } | Job::Check { .. } => false,
+        };
+        if self.jobs.iter().any(same) {
+            return;
+        }
         self.jobs.push(Job::Unmap { ask });
     }
 
@@ -361,7 +318,7 @@ impl Ledger {
     }
 
     /// Takes back what a line that is no more has on its router, if that can be reached.
-    fn retire(&mut self, line: Line, moved: bool) {
+    fn retire(&mut self, line: &Line, moved: bool) {
         if let (Some(held), false) = (line.held(), moved) {
             self.lose(held);
         }
@@ -372,147 +329,7 @@ impl Ledger {
         }
     }
 
-    /// Whether a grant is worth anything.
-    fn judge(&mut self, ask: &Ask, grant: Grant) -> Result<Grant, MapError> {
-        let gateway = ask.site.gateway.ip;
-        if grant.lease.is_some_and(|lease| lease < SHORTEST_LEASE) {
-            let why = format!("it offers {} s, which is over at once", grant.lease.unwrap_or_default().as_secs());
-            return Err(MapError::Denied { gateway, why, retry_after: None });
-        }
-        if !is_global(grant.external.ip()) {
-            self.unmap(ask.clone());
-            let why = format!("its outer address is {}", grant.external.ip());
-            return Err(MapError::DoubleNat { gateway, why });
-        }
-        if grant.external.port() == 0 {
-            let why = "it answered with port 0".to_owned();
-            return Err(MapError::Denied { gateway, why, retry_after: None });
-        }
-        Ok(grant)
-    }
-
-    fn granted(&mut self, now: Instant, index: usize, grant: Grant) {
-        let jitter = self.jitter();
-        let lease = grant.lease.map(|lease| lease.min(LONGEST_LEASE));
-        // A mapping without an end is looked at as often as one of the lease that we asked for.
-        let renew = pace::renewal(lease.unwrap_or(self.settings.lease), 0, jitter);
-        let check = self.settings.check.mul_f64(0.9 + jitter / 5.0);
-        let line = &mut self.lines[index];
-        let before = line.held().cloned();
-        line.failures = 0;
-        line.committed = true;
-        line.external = Some(grant.external);
-        line.state = State::Held(Held {
-            external: grant.external,
-            granted: now,
-            lease,
-            expires: lease.map(|lease| now + lease),
-            renew_at: now + renew,
-            check_at: now + check,
-            failed: 0,
-            version: grant.version,
-            said: false,
-        });
-        let (site, port, nonce) = (line.site.clone(), line.port, line.nonce);
-        if let Some(old) = before.filter(|old| old.external != grant.external) {
-            self.lose(&old);
-        }
-        if self.record.put(&site, port, nonce, Some(grant.external)) {
-            self.recorded = false;
-        }
-        if let Some(told) = grant.epoch {
-            self.epoch(now, site.gateway.ip, told, Some(index));
-        }
-    }
-
-    fn failed(&mut self, now: Instant, index: usize, error: &MapError) {
-        let jitter = self.jitter();
-        let line = &mut self.lines[index];
-        let state = std::mem::replace(&mut line.state, State::Idle);
-        let worthless = matches!(error, MapError::DoubleNat { .. });
-        line.failures = line.failures.saturating_add(1);
-        match state {
-            State::Busy { held: Some(mut held), .. } if !worthless => {
-                held.failed += 1;
-                let lease = held.lease.unwrap_or(self.settings.lease);
-                let scheduled = held.granted + pace::renewal(lease, held.failed, jitter);
-                held.renew_at = pace::retry(now, scheduled, self.settings.check, held.failed);
-                line.state = State::Held(held);
-            }
-            State::Busy { held, .. } => {
-                line.state = State::Resting { until: now + pace::pause(error, line.failures, jitter) };
-                if worthless {
-                    line.committed = false;
-                    line.external = None;
-                }
-                if let Some(held) = held {
-                    self.lose(&held);
-                }
-            }
-            other @ (State::Idle | State::Resting { .. } | State::Held(_)) => line.state = other,
-        }
-        self.tell(format!("{}: {error}", self.title));
-    }
-
-    /// Takes a router's seconds. After a restart all that it had mapped is mapped again, but for the line whose
-    /// answer told them.
-    fn epoch(&mut self, now: Instant, gateway: IpAddr, told: u32, but: Option<usize>) {
-        let index = self.epochs.iter().position(|(ip, ..)| *ip == gateway).unwrap_or_else(|| {
-            self.epochs.push((gateway, Epoch::default(), None));
-            self.epochs.len() - 1
-        });
-        let (_, epoch, last) = &mut self.epochs[index];
-        let restarted = epoch.restarted(self.rule, now, told);
-        if !restarted || last.is_some_and(|last| now < last + RESTART_GAP) {
-            return;
-        }
-        *last = Some(now);
-        for (index, line) in self.lines.iter_mut().enumerate() {
-            let here = line.site.gateway.ip == gateway && Some(index) != but;
-            if let (true, State::Held(held) | State::Busy { held: Some(held), .. }) = (here, &mut line.state) {
-                held.renew_at = now;
-            }
-        }
-        self.tell(format!("{}: router {gateway} lost its mappings, asking again", self.title));
-    }
-
-    fn busy(&self, id: u64) -> Option<usize> {
-        self.lines.iter().position(|line| matches!(line.state, State::Busy { id: asked, .. } if asked == id))
-    }
-
     fn jitter(&mut self) -> f64 {
         self.rng.random()
-    }
-
-    /// Says what a line holds, if that was not said yet.
-    fn say_again(&mut self, now: Instant, index: usize) {
-        let line = &mut self.lines[index];
-        let (gateway, strategy) = (line.site.gateway.ip, self.name.clone());
-        let Some(held) = line.held_mut().filter(|held| !held.said) else { return };
-        held.said = true;
-        let lifetime = held.expires.map(|at| at.saturating_duration_since(now));
-        let lease = held.lease.map_or_else(|| "for good".to_owned(), |lease| format!("for {} s", lease.as_secs()));
-        let words = format!("router {gateway} maps {} to us {lease}", held.external);
-        let evidence = format!("{}: {words}", held.version);
-        let Ok(endpoint) = Endpoint::new(held.external) else { return };
-        let candidate =
-            Candidate { endpoint, strategy, tier: Tier::Mapped, proof: Proof::Server, lifetime, evidence };
-        self.says.push((self.situation.generation, Event::Found(candidate)));
-        self.tell(format!("{}: {words}", self.title));
-    }
-
-    /// Takes back what was said of a mapping.
-    fn lose(&mut self, held: &Held) {
-        if let (true, Ok(endpoint)) = (held.said, Endpoint::new(held.external)) {
-            self.says.push((self.situation.generation, Event::Lost(endpoint)));
-        }
-    }
-
-    /// A note, unless it was the last one.
-    fn tell(&mut self, words: String) {
-        if self.note.as_ref() != Some(&words) {
-            self.says.push((self.situation.generation, Event::Note(words.clone())));
-            self.note = Some(words);
-        }
     }
 }

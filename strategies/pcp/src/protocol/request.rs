@@ -107,9 +107,7 @@ mod tests {
     #[test]
     fn ipv6_goes_as_it_is_and_no_preference_is_zero() {
         let client: IpAddr = "2001:db8::5".parse().unwrap();
-        let map = |suggested| {
-            Request::Map { client, seconds: 0, nonce: NONCE, port: 1, suggested }.encode()
-        };
+        let map = |suggested| Request::Map { client, seconds: 0, nonce: NONCE, port: 1, suggested }.encode();
         let bytes = map(Suggestion::Port(0));
         assert_eq!(bytes.len(), HEADER + MAP);
         assert_eq!(bytes[8..24], to_wire(client));

@@ -167,7 +167,10 @@ mod tests {
     #[test]
     fn announcements_and_other_versions() {
         let announce = [[2, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], [0; 12]].concat();
-        assert_eq!(Response::decode(&announce).unwrap(), Response { epoch: 256, lifetime: 0, body: Body::Announce });
+        assert_eq!(
+            Response::decode(&announce).unwrap(),
+            Response { epoch: 256, lifetime: 0, body: Body::Announce }
+        );
         let natpmp = [0, 0x81, 0, 1, 0, 0, 0, 9];
         assert_eq!(Response::decode(&natpmp).unwrap().body, Body::NatPmp);
         let mut newer = golden(1);
