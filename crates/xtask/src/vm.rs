@@ -9,10 +9,12 @@ mod kernel;
 mod machine;
 mod programs;
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{VmArguments, cargo, packages};
 
@@ -27,6 +29,8 @@ pub(crate) const LIMIT: u64 = 600;
 pub(crate) struct Vm {
     dir: PathBuf,
     kernel: kernel::Kernel,
+    /// One at a time in this target directory.
+    _lock: File,
 }
 
 impl Vm {
@@ -36,8 +40,9 @@ impl Vm {
     pub(crate) fn prepare() -> Result<Self> {
         packages::ensure_for_vm()?;
         let dir = cargo::target_dir()?.join("vm");
+        let lock = lock(&dir).with_context(|| format!("cannot lock {}", dir.display()))?;
         let kernel = kernel::Kernel::prepare(&dir)?;
-        Ok(Self { dir, kernel })
+        Ok(Self { dir, kernel, _lock: lock })
     }
 
     /// Runs the tests that are proven on the module, or those that filters name, then the measurement.
@@ -61,4 +66,15 @@ impl Vm {
             }
         }
     }
+}
+
+/// Waits until no other process uses the directory, which is made if there is none.
+fn lock(dir: &Path) -> io::Result<File> {
+    fs::create_dir_all(dir)?;
+    let file = File::create(dir.join("lock"))?;
+    if file.try_lock().is_err() {
+        eprintln!("waiting for another `cargo xtask vm`");
+        file.lock()?;
+    }
+    Ok(file)
 }
