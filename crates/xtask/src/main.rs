@@ -9,6 +9,8 @@ mod story;
 mod suite;
 mod vm;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use wireplug_lab::Nat;
@@ -100,16 +102,25 @@ struct ConnectArguments {
     pairs: Vec<String>,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
     signals::clean_up_when_ended()?;
-    match arguments.task {
-        Task::Demo { first, second, delay } => demo::run([first, second], delay),
-        Task::Test { fuzz, filters } => suite::run(fuzz, &filters),
-        Task::Bench(Bench::Connect(arguments)) => bench::connect(&arguments),
+    match &arguments.task {
+        Task::Demo { first, second, delay } => demo::run([*first, *second], *delay),
+        Task::Test { fuzz, filters } => suite::run(*fuzz, filters),
+        Task::Bench(Bench::Connect(arguments)) => bench::connect(arguments),
         Task::Vm(arguments) => {
             packages::ensure()?;
-            vm::Vm::prepare()?.run(&arguments)
+            vm::Vm::prepare()?.run(arguments)
         }
     }
 }
