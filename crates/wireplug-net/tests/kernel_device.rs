@@ -6,10 +6,11 @@
 mod common;
 
 use std::fmt::Write as _; // writing to a String cannot fail
+use std::net::SocketAddrV6;
 use std::process::Command;
 
 use common::wireguard::WireGuard;
-use common::{Namespace, promises};
+use common::{Namespace, pair, promises};
 use libtest_mimic::{Arguments, Trial};
 use wireplug_core::{Endpoint, PublicKey};
 use wireplug_net::{Backend, Device, DeviceError, PeerUpdate};
@@ -54,7 +55,8 @@ const SHARED: [(&str, Promise); 9] = [
 ];
 
 /// What only the kernel's device can show.
-const OWN: [(&str, Promise); 3] = [
+const OWN: [(&str, Promise); 4] = [
+    ("a_link_local_endpoint_keeps_its_scope", a_link_local_endpoint_keeps_its_scope),
     ("a_peer_that_fills_many_messages_is_one_peer", a_peer_that_fills_many_messages_is_one_peer),
     ("many_peers_are_all_read_and_one_is_updated", many_peers_are_all_read_and_one_is_updated),
     ("another_kind_of_interface_is_not_wireguard", another_kind_of_interface_is_not_wireguard),
@@ -69,6 +71,18 @@ fn has_module() -> bool {
         let added = Command::new("ip").args(["link", "add", "wpnprobe", "type", "wireguard"]).output();
         added.is_ok_and(|output| output.status.success())
     })
+}
+
+/// Older wireguard-go keeps it too, and does not tell it.
+fn a_link_local_endpoint_keeps_its_scope(backend: Backend) {
+    let (here, _there) = pair();
+    let wireguard = WireGuard::start(backend, &here, "l");
+    let key = promises::new_key(&here);
+    here.sh(&format!("wg set {} peer {key}", wireguard.name));
+    let scope = here.run(|| nix::net::if_::if_nametoindex("up0").unwrap());
+    let to = Endpoint::new(SocketAddrV6::new("fe80::5".parse().unwrap(), 9, 0, scope).into()).unwrap();
+    promises::update(&here, &wireguard.name, key, PeerUpdate { endpoint: Some(to), keepalive: None });
+    assert_eq!(promises::read(&here, &wireguard.name).peers[0].endpoint, Some(to));
 }
 
 fn a_peer_that_fills_many_messages_is_one_peer(backend: Backend) {
@@ -120,11 +134,8 @@ fn many_peers_are_all_read_and_one_is_updated(backend: Backend) {
     assert_eq!(before.peers.len(), usize::from(COUNT));
     assert!(before.peers.iter().all(|peer| peer.allowed_ips.len() == 2));
     let to = Endpoint::new("192.0.2.1:9".parse().unwrap()).unwrap();
-    let (name, chosen) = (wireguard.name.clone(), key(COUNT / 2));
-    host.block_on(async move || {
-        let update = PeerUpdate { endpoint: Some(to), keepalive: None };
-        Device::find(&name).await.unwrap().update_peer(chosen, update).await.unwrap();
-    });
+    let chosen = key(COUNT / 2);
+    promises::update(&host, &wireguard.name, chosen, PeerUpdate { endpoint: Some(to), keepalive: None });
     let mut expected = before;
     expected.peers.iter_mut().find(|peer| peer.public_key == chosen).unwrap().endpoint = Some(to);
     assert_eq!(promises::read(&host, &wireguard.name), expected);
