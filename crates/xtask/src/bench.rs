@@ -60,7 +60,6 @@ pub(crate) fn connect(arguments: &ConnectArguments) -> Result<()> {
                 stale_endpoints: matches!(column, Start::Stale),
                 one_way_delay,
                 binaries: Some(binaries.clone()),
-                ..PairOptions::default()
             };
             print!("{:>15}", figure(&measure([a, b], &options, column.traffic(), arguments.runs)));
             // The table grows before the reader's eyes; a closed pipe ends it.
