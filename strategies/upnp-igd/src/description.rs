@@ -11,11 +11,11 @@ const SERVICES: &str = "urn:schemas-upnp-org:service:";
 /// A kind of service, the better one greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// WANPPPConnection, of this version.
+    /// `WANPPPConnection`, of this version.
     Ppp(u8),
-    /// WANIPConnection, of this version; 2 is IGD 2's.
+    /// `WANIPConnection`, of this version; 2 is IGD 2's.
     Ip(u8),
-    /// WANIPv6FirewallControl, of this version.
+    /// `WANIPv6FirewallControl`, of this version.
     Firewall(u8),
 }
 

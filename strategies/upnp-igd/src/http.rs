@@ -262,7 +262,7 @@ mod tests {
         assert!(matches!(read(promised), Err(HttpError::TooLarge)));
         let mut reading = Reading::default();
         reading.add(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-        let pieces = (0..).take_while(|_| reading.add(&[b'x'; 4096]).is_ok()).count();
+        let pieces = (0..1000).take_while(|_| reading.add(&[b'x'; 4096]).is_ok()).count();
         assert_eq!(pieces, MAX_ANSWER / 4096 - 1);
     }
 

@@ -13,7 +13,7 @@
 //! | `port`, `pinhole` | a mapping for IPv4, a pinhole for IPv6 |
 //!
 //! `igd-next` searches by no name of IGD 2, returns the first gateway only, cannot be bound to a link, and has neither
-//! GetStatusInfo nor GetSpecificPortMappingEntry: so its actions and errors are used, its search and transport not.
+//! `GetStatusInfo` nor `GetSpecificPortMappingEntry`: so its actions and errors are used, its search and transport not.
 //!
 //! What it leaves on the router is one UDP mapping named `wireplug` for IPv4 and one pinhole for each IPv6 address in
 //! use, deleted on stop and gone with their leases otherwise; a router that knows no leases keeps it after a crash
@@ -33,11 +33,12 @@ mod xml;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use wireplug_core::{Tier, is_global};
 use wireplug_strategy::inventory;
 use wireplug_strategy::mapping::{self, Ask, Checked, EpochRule, Grant, MapError, Protocol, Settings, Site};
-use wireplug_strategy::options;
+use wireplug_strategy::options::{self, OptionDoc};
 use wireplug_strategy::{
     BoxFuture, ConfigError, Context, Failure, Gateway, Registration, Situation, Strategy,
 };
@@ -52,15 +53,33 @@ inventory::submit! {
         name: "upnp-igd",
         tier: Tier::Mapped,
         about: "a mapping or pinhole for the WireGuard port that the router makes by UPnP",
-        options: &mapping::OPTIONS,
+        options: OPTIONS,
         build,
     }
 }
 
 struct Configured(Settings);
 
+/// The driver's, but for one default: a look at a mapping is two TCP connections here, not one datagram.
+const OPTIONS: &[OptionDoc] = &{
+    let mut options = mapping::OPTIONS;
+    let mut at = 0;
+    while at < options.len() {
+        if let [b'c', b'h', b'e', b'c', b'k'] = options[at].key.as_bytes() {
+            options[at].default = "5m";
+        }
+        at += 1;
+    }
+    options
+};
+const CHECK: Duration = Duration::from_mins(5);
+
 fn build(table: &toml::Table) -> Result<Box<dyn Strategy>, ConfigError> {
-    Ok(Box::new(Configured(options::parse(table, &mapping::OPTIONS)?)))
+    let mut settings: Settings = options::parse(table, OPTIONS)?;
+    if !table.contains_key("check") {
+        settings.check = CHECK;
+    }
+    Ok(Box::new(Configured(settings)))
 }
 
 impl Strategy for Configured {

@@ -1,4 +1,4 @@
-//! A pinhole for IPv6: WANIPv6FirewallControl, which IGD 2 offers.
+//! A pinhole for IPv6: `WANIPv6FirewallControl`, which IGD 2 offers.
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
@@ -25,13 +25,12 @@ pub(crate) async fn map(upnp: &Upnp, context: Context, ask: &Ask, own: Ipv6Addr)
         },
         None => Err(CallError::Unreadable),
     };
-    let known = match outcome {
-        Ok(known) => known,
-        Err(_) => {
-            upnp.forget(&ask.site);
-            let service = service::firewall(&link, ask.patience).await?;
-            open(&link, service, ask, own, lease).await.map_err(|error| refused(ask, &error))?
-        }
+    let known = if let Ok(known) = outcome {
+        known
+    } else {
+        upnp.forget(&ask.site);
+        let service = service::firewall(&link, ask.patience).await?;
+        open(&link, service, ask, own, lease).await.map_err(|error| refused(ask, &error))?
     };
     upnp.learn(known.clone());
     Ok(Grant {

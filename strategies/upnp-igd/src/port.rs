@@ -56,8 +56,8 @@ pub(crate) async fn check(upnp: &Upnp, context: Context, ask: &Ask) -> Result<Ch
     let Some(external) = ask.external else {
         return Ok(Checked { holds: false, external: None, epoch: None });
     };
-    let (service, outside) = found(upnp, &link, ask).await?;
-    let holds = match service.control(&link).entry(external.port()).await {
+    let (outside, entry) = look(upnp, &link, ask, external.port()).await?;
+    let holds = match entry {
         Ok(entry) => Whose::of(&entry, ask) == Whose::Ours,
         Err(error) if error.code() == Some(code::NO_SUCH_ENTRY) => false,
         Err(CallError::Http(error)) => return Err(refused(ask, &error.into())),
@@ -92,6 +92,26 @@ pub(crate) async fn unmap(upnp: &Upnp, context: Context, ask: &Ask) -> Result<()
         return Ok(());
     }
     control.remove(port).await.map_err(|error| refused(ask, &error))
+}
+
+/// Asks the service in use, else the best one, where it is and for an entry: both at once, as this is done every few
+/// minutes.
+async fn look(
+    upnp: &Upnp,
+    link: &Link,
+    ask: &Ask,
+    port: u16,
+) -> Result<(Outside, Result<Entry, CallError>), MapError> {
+    if let Some(Known { service, .. }) = upnp.known(&ask.site) {
+        let control = service.control(link);
+        if let (Ok(outside), entry) = futures_util::join!(control.outside(), control.entry(port)) {
+            return Ok((outside, entry));
+        }
+        // A router that restarted may be at another port.
+        upnp.forget(&ask.site);
+    }
+    let (service, outside) = found(upnp, link, ask).await?;
+    Ok((outside, service.control(link).entry(port).await))
 }
 
 /// The service in use and where it says that it is; else the best one.
@@ -177,7 +197,7 @@ async fn add(link: &Link, service: &mut Service, ask: &Ask) -> Result<(u16, Opti
 fn ports(ask: &Ask) -> Vec<u16> {
     let [a, b, c, d, ..] = ask.nonce;
     // The mapping's own secret is as good a source as any: the dynamic range (RFC 6335 section 6).
-    let more = [[a, b], [c, d]].map(|pair| 49152 | u16::from_be_bytes(pair));
+    let more = [[a, b], [c, d]].map(|pair| 0xc000 | u16::from_be_bytes(pair));
     let mut ports = vec![ask.first_choice(), ask.other_port];
     ports.extend(more);
     ports.retain(|port| *port >= 1024);

@@ -20,7 +20,8 @@ pub(crate) const TITLE: &str = "UPnP";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Service {
     pub(crate) kind: Kind,
-    pub(crate) service: String,
+    /// Its type, as actions must name it.
+    pub(crate) kind_name: String,
     pub(crate) place: Place,
     /// For people: `UPnP IGD 2 (model)`.
     pub(crate) version: String,
@@ -30,7 +31,7 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn control<'a>(&'a self, link: &'a Link) -> Control<'a> {
-        Control { link, place: &self.place, service: &self.service }
+        Control { link, place: &self.place, service: &self.kind_name }
     }
 }
 
@@ -170,7 +171,7 @@ fn chosen<'a>(
         places.into_iter().map(move |place| Choice {
             service: Service {
                 kind: offer.kind,
-                service: offer.service.clone(),
+                kind_name: offer.service.clone(),
                 place,
                 version: version.clone(),
                 only_permanent: false,

@@ -10,7 +10,7 @@ use crate::xml::{self, Element};
 pub(crate) enum Reply {
     /// The action was done; the values by their names.
     Done(BTreeMap<String, String>),
-    /// It was not (UDA 1.1 section 3.2.2, UPnPError).
+    /// It was not (UDA 1.1 section 3.2.2, `UPnPError`).
     Fault {
         /// UPnP's code.
         code: u16,

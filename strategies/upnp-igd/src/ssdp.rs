@@ -38,9 +38,9 @@ pub(crate) fn search(to: SocketAddr, target: &str) -> Vec<u8> {
 pub(crate) fn location(datagram: &[u8]) -> Option<String> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut answer = httparse::Response::new(&mut headers);
-    let config = lenient();
-    // Some devices forget the empty line at the end: what was read until there counts.
-    match config.parse_response(&mut answer, datagram) {
+    // Some devices forget the empty line at the end.
+    let whole = [datagram, b"\r\n\r\n"].concat();
+    match lenient().parse_response(&mut answer, &whole) {
         Ok(_) if answer.code == Some(200) => {}
         _ => return None,
     }

@@ -1,9 +1,9 @@
 //! A service's actions.
 //!
-//! `igd-next` writes and reads those that it has: AddPortMapping, DeletePortMapping, GetExternalIPAddress, the
+//! `igd-next` writes and reads those that it has: `AddPortMapping`, `DeletePortMapping`, `GetExternalIPAddress`, the
 //! pinholes. It is given a transport of ours ([`Wire`]) that is bounded, keeps to the link, and hands it tidy answers,
 //! since it wants no white space and the standard's prefixes. Beside it stand the actions that it lacks:
-//! GetStatusInfo, GetSpecificPortMappingEntry, and AddAnyPortMapping with a port of our choice.
+//! `GetStatusInfo`, `GetSpecificPortMappingEntry`, and `AddAnyPortMapping` with a port of our choice.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -122,7 +122,7 @@ pub(crate) struct Control<'a> {
 }
 
 impl Control<'_> {
-    /// GetExternalIPAddress. Whatever is answered is an answer: some routers cannot do this, but map.
+    /// `GetExternalIPAddress`. Whatever is answered is an answer: some routers cannot do this, but map.
     pub(crate) async fn outside(&self) -> Result<Outside, HttpError> {
         match self.igd(async |gateway| gateway.get_external_ip().await).await {
             Ok(ip) => Ok(Outside::new(ip)),
@@ -134,7 +134,7 @@ impl Control<'_> {
         }
     }
 
-    /// GetStatusInfo: whether it is connected, as far as it tells; `None` where it does not tell.
+    /// `GetStatusInfo`: whether it is connected, as far as it tells; `None` where it does not tell.
     pub(crate) async fn is_connected(&self) -> Option<bool> {
         let values = self.own("GetStatusInfo", &[]).await.ok()?;
         let status = values.get("NewConnectionStatus")?;
@@ -145,7 +145,7 @@ impl Control<'_> {
         (up || down).then_some(up)
     }
 
-    /// AddPortMapping, for anybody who sends to the outer port. `lease` in seconds, 0 for no end.
+    /// `AddPortMapping`, for anybody who sends to the outer port. `lease` in seconds, 0 for no end.
     pub(crate) async fn add(&self, outer: u16, inner: SocketAddr, lease: u32) -> Result<(), CallError> {
         let udp = PortMappingProtocol::UDP;
         let refused = |code, says: &str| CallError::Refused { code, says: says.to_owned() };
@@ -164,7 +164,7 @@ impl Control<'_> {
         )
     }
 
-    /// AddAnyPortMapping (WANIPConnection:2 section 2.5.20): the same, but the router may choose another port, which
+    /// `AddAnyPortMapping` (WANIPConnection:2 section 2.5.20): the same, but the router may choose another port, which
     /// is returned.
     pub(crate) async fn add_any(&self, outer: u16, inner: SocketAddr, lease: u32) -> Result<u16, CallError> {
         let arguments = [
@@ -182,7 +182,7 @@ impl Control<'_> {
         port.filter(|port| *port != 0).ok_or(CallError::Unreadable)
     }
 
-    /// GetSpecificPortMappingEntry.
+    /// `GetSpecificPortMappingEntry`.
     pub(crate) async fn entry(&self, outer: u16) -> Result<Entry, CallError> {
         let arguments = [
             ("NewRemoteHost", String::new()),
@@ -200,7 +200,7 @@ impl Control<'_> {
         })
     }
 
-    /// DeletePortMapping; one that is gone already is as good as deleted.
+    /// `DeletePortMapping`; one that is gone already is as good as deleted.
     pub(crate) async fn remove(&self, outer: u16) -> Result<(), CallError> {
         match self.igd(async |gateway| gateway.remove_port(PortMappingProtocol::UDP, outer).await).await {
             Ok(()) | Err(RemovePortError::NoSuchPortMapping) => Ok(()),
@@ -211,18 +211,18 @@ impl Control<'_> {
         }
     }
 
-    /// AddPinhole, for anybody. Returns the router's number of it.
+    /// `AddPinhole`, for anybody. Returns the router's number of it.
     pub(crate) async fn add_pinhole(&self, inner: SocketAddrV6, lease: u32) -> Result<u16, CallError> {
         let udp = PortMappingProtocol::UDP;
         self.igd(async |gateway| gateway.add_pinhole(udp, inner, lease).await).await.map_err(pinhole)
     }
 
-    /// UpdatePinhole.
+    /// `UpdatePinhole`.
     pub(crate) async fn update_pinhole(&self, id: u16, lease: u32) -> Result<(), CallError> {
         self.igd(async |gateway| gateway.update_pinhole(id, lease).await).await.map_err(pinhole)
     }
 
-    /// DeletePinhole; one that is gone already is as good as deleted.
+    /// `DeletePinhole`; one that is gone already is as good as deleted.
     pub(crate) async fn remove_pinhole(&self, id: u16) -> Result<(), CallError> {
         match self.igd(async |gateway| gateway.remove_pinhole(id).await).await {
             Ok(()) | Err(PinholeError::NoSuchEntry) => Ok(()),

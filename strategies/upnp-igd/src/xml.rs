@@ -134,7 +134,7 @@ fn close(open: &mut Vec<Element>) {
         && let Some(mut element) = open.pop()
         && let Some(parent) = open.last_mut()
     {
-        element.text = element.text.trim().to_owned();
+        element.text = String::from(element.text.trim());
         parent.children.push(element);
     }
 }

@@ -4,9 +4,13 @@
 //! Put one at the address of a [`crate::Gateway`] into [`super::Place::routers`]; change its [`Script`] while a
 //! strategy runs; look at [`FakeGateway::mappings`] and [`FakeGateway::heard`].
 
+mod http;
 mod link;
 mod natpmp;
 mod pcp;
+mod soap;
+mod ssdp;
+mod upnp;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,9 +20,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+pub(super) use http::FakeConnection;
 pub(super) use link::FakeLink;
 pub use natpmp::NatPmpScript;
 pub use pcp::PcpScript;
+pub(super) use ssdp::FakeLetters;
+pub use upnp::{FakeService, Page, UpnpScript};
 
 /// Where NAT-PMP and PCP are served: RFC 6886 section 3.1, RFC 6887 section 19.1.
 pub const SERVICE_PORT: u16 = 5351;
@@ -47,6 +54,8 @@ pub struct Script {
     pub natpmp: NatPmpScript,
     /// PCP.
     pub pcp: PcpScript,
+    /// UPnP.
+    pub upnp: UpnpScript,
 }
 
 /// What a service does with what it hears.
@@ -83,9 +92,11 @@ pub enum Speech {
     NatPmp,
     /// PCP, RFC 6887.
     Pcp,
+    /// UPnP IGD.
+    Upnp,
 }
 
-/// A datagram that it heard.
+/// A datagram, or a request over HTTP, that it heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
     /// When.
@@ -110,6 +121,8 @@ pub(super) enum Reaction {
 struct Inner {
     script: Script,
     mappings: Vec<FakeMapping>,
+    /// UPnP's pinholes; their numbers are their places here.
+    pinholes: Vec<SocketAddr>,
     /// When its table was new.
     born: Instant,
     heard: Vec<Heard>,
@@ -126,10 +139,12 @@ impl FakeGateway {
             assigns: None,
             natpmp: NatPmpScript::default(),
             pcp: PcpScript::default(),
+            upnp: UpnpScript::default(),
         };
         let inner = Inner {
             script,
             mappings: Vec::new(),
+            pinholes: Vec::new(),
             born: now().checked_sub(Duration::from_secs(1000)).unwrap_or_else(now),
             heard: Vec::new(),
             ears: BTreeMap::new(),
@@ -187,9 +202,7 @@ impl FakeGateway {
     pub(super) fn hear(&self, from: IpAddr, port: u16, datagram: &[u8]) -> Reaction {
         let mut inner = self.lock();
         inner.expire();
-        if inner.heard.len() < MAX_HEARD {
-            inner.heard.push(Heard { at: now(), from, port, datagram: datagram.to_vec() });
-        }
+        inner.note(from, port, datagram);
         if port != SERVICE_PORT {
             return Reaction::Unreachable;
         }
@@ -215,6 +228,12 @@ fn now() -> Instant {
 }
 
 impl Inner {
+    fn note(&mut self, from: IpAddr, port: u16, datagram: &[u8]) {
+        if self.heard.len() < MAX_HEARD {
+            self.heard.push(Heard { at: now(), from, port, datagram: datagram.to_vec() });
+        }
+    }
+
     fn expire(&mut self) {
         self.mappings.retain(|mapping| mapping.expires > now());
     }

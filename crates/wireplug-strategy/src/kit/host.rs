@@ -10,15 +10,19 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use wireplug_core::{Candidate, Endpoint, Mapping, PublicKey, RemoteCandidate, StrategyName};
 
-use super::gateway::{FakeGateway, FakeLink};
+use super::gateway::{FakeConnection, FakeGateway, FakeLetters, FakeLink};
 use super::place::{Answers, Nat, Place};
 use crate::context::{Binding, Host, MemoryError, PortError, ResolveError, Resolved};
 use crate::event::Event;
+use crate::nearby::{Connection, Letters, Nearby};
 use crate::registry::BoxFuture;
 use crate::router::{Datagrams, Dial, Listen};
 
 /// How long a request to a silent server takes to fail, about as in the daemon.
 const TIME_LIMIT: Duration = Duration::from_secs(3);
+
+/// Devices with their addresses.
+type Devices = Vec<(IpAddr, FakeGateway)>;
 
 /// A fake daemon; clones are handles to the same one.
 #[derive(Debug, Clone)]
@@ -31,6 +35,7 @@ struct Inner {
     destinations: Vec<SocketAddr>,
     said: Vec<Said>,
     asked: Vec<Asked>,
+    reached: BTreeSet<SocketAddr>,
     in_flight: usize,
 }
 
@@ -98,6 +103,7 @@ impl FakeHost {
             destinations: Vec::new(),
             said: Vec::new(),
             asked: Vec::new(),
+            reached: BTreeSet::new(),
             in_flight: 0,
         })))
     }
@@ -145,6 +151,26 @@ impl FakeHost {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
         Ok((routers.get(&gateway).cloned(), (!hangs).then_some(*latency)))
+    }
+
+    /// Everywhere that was spoken to by UDP letter or TCP, or tried to.
+    pub fn reached(&self) -> BTreeSet<SocketAddr> {
+        self.lock().reached.clone()
+    }
+
+    /// Who is there: one device, or for a multicast group all of its family; and how long an answer takes.
+    pub(super) fn devices(&self, source: IpAddr, to: SocketAddr) -> io::Result<(Devices, Option<Duration>)> {
+        let mut inner = self.lock();
+        inner.reached.insert(to);
+        let Place { routers, situation, latency, hangs, .. } = &inner.place;
+        if !situation.addresses.iter().any(|own| own.ip == source) {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
+        let there = |ip: IpAddr| {
+            if to.ip().is_multicast() { ip.is_ipv4() == to.is_ipv4() } else { ip == to.ip() }
+        };
+        let devices = routers.iter().filter(|(ip, _)| there(**ip));
+        Ok((devices.map(|(ip, device)| (*ip, device.clone())).collect(), (!hangs).then_some(*latency)))
     }
 
     /// What the daemon would hold for true now.
@@ -222,6 +248,30 @@ impl Host for FakeHost {
         Ok(Arc::new(FakeLink::listen(self.lock().place.routers.get(&listen.gateway.ip), listen)))
     }
 
+    fn letters(&self, nearby: &Nearby) -> io::Result<Arc<dyn Letters>> {
+        Ok(Arc::new(FakeLetters::new(self.clone(), nearby)))
+    }
+
+    fn connect(
+        &self,
+        nearby: &Nearby,
+        to: SocketAddr,
+    ) -> BoxFuture<'static, io::Result<Box<dyn Connection>>> {
+        let (host, source) = (self.clone(), nearby.source);
+        Box::pin(async move {
+            let (devices, latency) = host.devices(source, to)?;
+            host.lock().in_flight += 1;
+            let in_flight = InFlight(host.clone());
+            sleep_or_hang(latency).await;
+            let Some((at, device)) = devices.into_iter().next() else { return pending().await };
+            if !device.accepts(to.port()) {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            let connection = FakeConnection::new(device, source, at, latency, in_flight);
+            Ok(Box::new(connection) as Box<dyn Connection>)
+        })
+    }
+
     fn remember(
         &self,
         strategy: &StrategyName,
@@ -294,7 +344,9 @@ async fn sleep_or_hang(after: Option<Duration>) {
     }
 }
 
-struct InFlight(FakeHost);
+/// A request that is under way until this is dropped.
+#[derive(Debug)]
+pub(super) struct InFlight(FakeHost);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
