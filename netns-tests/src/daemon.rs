@@ -69,7 +69,10 @@ impl Host {
     pub fn wireplug(&self, wireguard: &Wireguard, config: &std::path::Path) -> Result<Daemon> {
         let program = self.shared.binaries.path("wireplug")?;
         let args = [wireguard.device(), "--config", &config.display().to_string()];
-        let process = self.spawn("wireplug", &program, &args, &self.shared.binaries.environment())?;
+        let state = self.shared.file("state").display().to_string();
+        let [log] = self.shared.binaries.environment();
+        let environment = [log, ("WIREPLUG_STATE_DIR", &*state)];
+        let process = self.spawn("wireplug", &program, &args, &environment)?;
         Ok(Daemon { host: self.clone(), device: wireguard.device().to_owned(), program, process })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Which of the three a test is about, the config of the peer's daemon says: it runs one strategy only.
 
+use std::net::Ipv6Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +11,17 @@ use crate::cmd::wait_for;
 use crate::error::{LabError, Result};
 use crate::lab::Shared;
 use crate::namespace::Namespace;
+use crate::nat::WIREGUARD_PORT;
 use crate::process::Process;
 use crate::site::Site;
 
-/// The tables that miniupnpd wants to find and fills. The router's own rules accept what it translates.
-const TABLES: &str = "table inet miniupnpd {
-    chain forward {
-        type filter hook forward priority 0; policy accept
-        jump upnp_forward
-    }
+/// The chains that miniupnpd wants to find and fills. The router's own rules accept what it translates, and jump to
+/// its pinholes.
+const TABLES: &str = "table inet filter {
+    chain upnp_forward {}
+}
+add rule inet filter forward jump upnp_forward
+table inet miniupnpd {
     chain prerouting {
         type nat hook prerouting priority -100; policy accept
         jump upnp_prerouting
@@ -27,7 +30,6 @@ const TABLES: &str = "table inet miniupnpd {
         type nat hook postrouting priority 90; policy accept
         jump upnp_postrouting
     }
-    chain upnp_forward {}
     chain upnp_prerouting {}
     chain upnp_postrouting {}
 }\n";
@@ -47,7 +49,8 @@ impl Site {
     /// # Errors
     /// When the site has no router, or miniupnpd does not start: is `miniupnpd-nftables` installed?
     pub fn miniupnpd(&self) -> Result<Miniupnpd> {
-        let router = self.router().ok_or_else(|| LabError::unexpected("a public host has no router"))?.clone();
+        let router =
+            self.router().ok_or_else(|| LabError::unexpected("a public host has no router"))?.clone();
         router.nft(TABLES)?;
         let (shared, name) = (Arc::clone(&self.shared), format!("{}-miniupnpd", self.label));
         let process = start(&shared, &name, &router)?;
@@ -56,28 +59,28 @@ impl Site {
 }
 
 fn start(shared: &Shared, name: &str, router: &Namespace) -> Result<Process> {
-        let pid_file = shared.file(&format!("{name}.pid")).display().to_string();
-        // The description of UPnP's device is served on a port of its own; lease 0 would stand for ever.
-        let config = "ext_ifname=wan0\nlistening_ip=lan0\nport=5000\n\
+    let pid_file = shared.file(&format!("{name}.pid")).display().to_string();
+    // The description of UPnP's device is served on a port of its own; lease 0 would stand for ever.
+    let config = "ext_ifname=wan0\nlistening_ip=lan0\nport=5000\n\
             enable_natpmp=yes\nenable_upnp=yes\nsecure_mode=yes\n\
             min_lifetime=60\nmax_lifetime=86400\nclean_ruleset_interval=0\n\
             uuid=6d8d1e57-1c0c-4d0f-9a4e-5f9b6a4c9d10\nserial=1\nmodel_number=1\n\
-            upnp_table_name=miniupnpd\nupnp_nat_table_name=miniupnpd\n\
+            upnp_table_name=filter\nupnp_nat_table_name=miniupnpd\n\
             upnp_forward_chain=upnp_forward\nupnp_nat_chain=upnp_prerouting\n\
             upnp_nat_postrouting_chain=upnp_postrouting\n\
             allow 1024-65535 192.168.0.0/16 1024-65535\ndeny 0-65535 0.0.0.0/0 0-65535\n";
-        let config = shared.write(&format!("{name}.conf"), config)?.display().to_string();
-        let args = ["-d", "-f", &config, "-P", &pid_file];
-        let process = shared.spawn(router, name, Path::new("miniupnpd"), &args, &[])?;
-        wait_for("miniupnpd to listen", Duration::from_secs(5), || {
-            if let Some(status) = process.exited() {
-                return Err(LabError::unexpected(format!("miniupnpd ended with {status}: {}", process.log())));
-            }
-            // NAT-PMP and PCP: port 5351.
-            let listens = router.run(&["cat", "/proc/net/udp", "/proc/net/udp6"])?.contains(":14E7 ");
-            Ok(listens.then_some(()))
-        })?;
-        Ok(process)
+    let config = shared.write(&format!("{name}.conf"), config)?.display().to_string();
+    let args = ["-d", "-f", &config, "-P", &pid_file];
+    let process = shared.spawn(router, name, Path::new("miniupnpd"), &args, &[])?;
+    wait_for("miniupnpd to listen", Duration::from_secs(5), || {
+        if let Some(status) = process.exited() {
+            return Err(LabError::unexpected(format!("miniupnpd ended with {status}: {}", process.log())));
+        }
+        // NAT-PMP and PCP: port 5351.
+        let listens = router.run(&["cat", "/proc/net/udp", "/proc/net/udp6"])?.contains(":14E7 ");
+        Ok(listens.then_some(()))
+    })?;
+    Ok(process)
 }
 
 impl Miniupnpd {
@@ -101,13 +104,15 @@ impl Miniupnpd {
         })
     }
 
-    /// The pinholes for IPv6 that stand, as nft shows them.
+    /// Whether there is a pinhole for WireGuard at this address.
     ///
     /// # Errors
     /// When nft fails.
-    pub fn pinholes(&self) -> Result<Vec<String>> {
-        let text = self.router.run(&["nft", "list", "chain", "inet", "miniupnpd", "upnp_forward"])?;
-        Ok(text.lines().filter(|line| line.contains("ip6")).map(|line| line.trim().to_owned()).collect())
+    pub fn has_pinhole(&self, address: Ipv6Addr) -> Result<bool> {
+        let text = self.router.run(&["nft", "list", "chain", "inet", "filter", "upnp_forward"])?;
+        // nft shows what miniupnpd compares there as a number.
+        let (address, port) = (format!("{:#x} ", u128::from(address)), format!(" dport {WIREGUARD_PORT} "));
+        Ok(text.lines().any(|line| line.contains(&address) && line.contains(&port)))
     }
 
     /// Ends miniupnpd and starts it anew, with an empty table and new seconds, as after a reboot of the router.
@@ -127,8 +132,10 @@ impl Miniupnpd {
     pub fn stop(&self) -> Result<()> {
         self.process.terminate();
         self.process.wait(Duration::from_secs(5))?;
-        for chain in ["upnp_forward", "upnp_prerouting", "upnp_postrouting"] {
-            self.router.run(&["nft", "flush", "chain", "inet", "miniupnpd", chain])?;
+        for (table, chain) in
+            [("filter", "upnp_forward"), ("miniupnpd", "upnp_prerouting"), ("miniupnpd", "upnp_postrouting")]
+        {
+            self.router.run(&["nft", "flush", "chain", "inet", table, chain])?;
         }
         Ok(())
     }

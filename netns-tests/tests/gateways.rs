@@ -1,6 +1,6 @@
 //! Real routers that map ports: miniupnpd behind nftables, asked by one strategy at a time.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use wireplug_lab::{
@@ -165,4 +165,67 @@ fn cgnat_over_a_mapping_router_is_said() {
             Ok(())
         });
     }
+}
+
+/// Two hosts behind one router want the same port: both are reached.
+#[test]
+fn two_hosts_with_one_listen_port_get_two_outer_ports() {
+    for strategy in ["nat-pmp", "pcp"] {
+        let strategies = ["direct", "hole-punch", strategy];
+        with(&format!("gw-two-{strategy}"), &strategies, "", |pair, site, gateway| {
+            let daemons = pair.connect()?;
+            check_mapped(pair, &daemons, strategy, WIREGUARD_PORT)?;
+            let second = site.host()?;
+            let wireguard = second.wireguard([10, 77, 0, 3].into())?;
+            let device = wireguard.device();
+            let config = format!(
+                "[interface.{device}]\nstrategies = [\"{strategy}\"]\n\
+                 [interface.{device}.strategy.{strategy}]\nwhen = \"always\"\n"
+            );
+            let config = second.wireplug_config(&wireguard, &pair.server, &config)?;
+            second.wireplug(&wireguard, &config)?;
+            let rules = gateway.wait_rules(2, SOON)?;
+            for address in [pair.a.host.addresses()[0], second.addresses()[0]] {
+                assert!(rules.iter().any(|rule| rule.contains(&address.to_string())), "{rules:?}");
+            }
+            pair.check_pings(20)
+        });
+    }
+}
+
+/// PCP opens the firewall for IPv6, which the server sees, and closes it on stop.
+#[test]
+fn pcp_opens_a_pinhole_for_ipv6() {
+    let more = "[interface.DEVICE.strategy.pcp]\nwhen = \"always\"\n";
+    let nats = [Nat::DualStack, Nat::DualStack];
+    with_nats("gw-pinhole", nats, &["pcp"], more, |pair, _, gateway| {
+        let daemon = pair.a.wireplug()?;
+        let IpAddr::V6(address) = pair.a.host.addresses()[0] else { panic!("IPv6 comes first") };
+        wait_for("the server to see an open pinhole", SOON, || {
+            let proven = format!("candidate verified endpoint=[{address}]:{WIREGUARD_PORT} verdict=Open");
+            Ok(daemon.process().log().contains(&proven).then_some(()))
+        })?;
+        assert!(gateway.has_pinhole(address)?);
+        daemon.process().terminate();
+        assert!(daemon.process().wait(Duration::from_secs(5))?.success());
+        wait_for("the pinhole to be closed", SOON, || Ok((!gateway.has_pinhole(address)?).then_some(())))
+    });
+}
+
+/// A router that drops what it is asked holds up nothing, and one that refuses neither.
+#[test]
+fn routers_that_map_nothing_do_not_hold_up_the_first_connect() {
+    let strategies = ["direct", "hole-punch", "nat-pmp", "pcp"];
+    let more = "[interface.DEVICE.strategy.nat-pmp]\nwhen = \"always\"\n\
+        [interface.DEVICE.strategy.pcp]\nwhen = \"always\"\n";
+    let nats = [Nat::PortPreserving, Nat::PortPreserving];
+    with_nats("gw-silent", nats, &strategies, more, |pair, site, _| {
+        let router = site.router().expect("it is behind one");
+        router.nft(
+            "table inet deaf { chain in { type filter hook input priority -10; udp dport 5351 drop; }; }",
+        )?;
+        let time = pair.measure_connect(Duration::ZERO, false)?;
+        assert!(time < Duration::from_secs(2), "{time:?}");
+        Ok(())
+    });
 }

@@ -39,7 +39,11 @@ impl Memory {
         let done = if bytes.is_empty() {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                other => other,
+                other => {
+                    // The directory goes with its last file; others may have one there.
+                    let _ = fs::remove_dir(&self.directory);
+                    other
+                }
             }
         } else {
             files::write_atomically(&path, bytes)
@@ -70,6 +74,7 @@ mod tests {
         for _ in 0..2 {
             memory("wg0").keep(&pcp, b"").unwrap();
             assert_eq!(memory("wg0").read(&pcp), None);
+            assert!(!state.path().join("strategies/wg0").exists());
         }
     }
 

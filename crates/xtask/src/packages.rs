@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// Programs, and the packages of Debian and Ubuntu that hold them.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
@@ -16,6 +16,7 @@ const PACKAGES: [(&str, &str); 11] = [
     ("ping", "iputils-ping"),
     ("conntrack", "conntrack"),
     ("chrt", "util-linux"),
+    ("miniupnpd", "miniupnpd-nftables"),
     ("avahi-daemon", "avahi-daemon"),
     ("avahi-browse", "avahi-utils"),
 ];
