@@ -10,6 +10,7 @@ mod clock;
 mod device;
 mod link;
 mod lock;
+mod neighbour;
 mod nudge;
 mod port;
 mod readiness;
@@ -23,6 +24,7 @@ pub use addresses::{Addresses, AddressesError, Change, Changes, ChangesError, Ho
 pub use clock::{Sleeps, boottime, monotonic};
 pub use device::{Backend, Device, DeviceError, DeviceState, PeerState, PeerUpdate};
 pub use lock::{InterfaceLock, LockError};
+pub use neighbour::{LinkSocket, connect_on_link};
 pub use nudge::nudge;
 pub use port::{Datagram, Outgoing, PortError, SendError, SharedPort};
 pub use resolver::{ResolveError, Resolved, Resolver};

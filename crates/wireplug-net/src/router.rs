@@ -99,7 +99,7 @@ impl RouterSocket {
 }
 
 /// An address on a link: IPv6 addresses that are of their link only need to say which.
-fn on_link(ip: IpAddr, port: u16, link: OnLink<'_>) -> SocketAddr {
+pub(crate) fn on_link(ip: IpAddr, port: u16, link: OnLink<'_>) -> SocketAddr {
     match ip {
         IpAddr::V4(ip) => (ip, port).into(),
         IpAddr::V6(ip) if needs_scope(ip) => SocketAddrV6::new(ip, port, 0, link.ifindex).into(),

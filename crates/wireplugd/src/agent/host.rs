@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use wireplug_core::StrategyName;
-use wireplug_net::{OnLink, Resolver, RouterSocket};
+use wireplug_net::{LinkSocket, OnLink, Resolver, RouterSocket, connect_on_link};
 use wireplug_strategy::{
-    Binding, BoxFuture, Datagrams, Dial, Event, Gateway, Host, Listen, MAX_DATAGRAM, MemoryError, PortError,
-    ResolveError, Resolved,
+    Binding, BoxFuture, Connection, Datagrams, Dial, Event, Gateway, Host, Letters, Listen, MAX_DATAGRAM,
+    MemoryError, Nearby, PortError, ResolveError, Resolved,
 };
 
 use crate::memory::Memory;
@@ -75,6 +75,23 @@ impl Host for AgentHost {
         Ok(Arc::new(Router(RouterSocket::listen(gateway.ip, *group, *port, link(gateway))?)))
     }
 
+    fn letters(&self, nearby: &Nearby) -> io::Result<Arc<dyn Letters>> {
+        let Nearby { gateway, source, fwmark } = nearby;
+        Ok(Arc::new(Neighbours(LinkSocket::bind(*source, link(gateway), *fwmark)?)))
+    }
+
+    fn connect(
+        &self,
+        nearby: &Nearby,
+        to: SocketAddr,
+    ) -> BoxFuture<'static, io::Result<Box<dyn Connection>>> {
+        let Nearby { gateway, source, fwmark } = nearby.clone();
+        Box::pin(async move {
+            let connection = connect_on_link(to, source, link(&gateway), fwmark).await?;
+            Ok(Box::new(connection) as Box<dyn Connection>)
+        })
+    }
+
     fn remember(
         &self,
         strategy: &StrategyName,
@@ -89,14 +106,33 @@ impl Host for AgentHost {
 
     fn recall(&self, strategy: &StrategyName) -> BoxFuture<'static, Option<Vec<u8>>> {
         let (memory, strategy) = (self.memory.clone(), strategy.clone());
-        Box::pin(async move {
-            tokio::task::spawn_blocking(move || memory.read(&strategy)).await.ok().flatten()
-        })
+        Box::pin(
+            async move { tokio::task::spawn_blocking(move || memory.read(&strategy)).await.ok().flatten() },
+        )
     }
 }
 
 fn link(gateway: &Gateway) -> OnLink<'_> {
     OnLink { ifindex: gateway.ifindex, name: &gateway.interface }
+}
+
+/// A socket to everybody on a link, as strategies use it.
+#[derive(Debug)]
+struct Neighbours(LinkSocket);
+
+impl Letters for Neighbours {
+    fn send_to<'a>(&'a self, datagram: &'a [u8], to: SocketAddr) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(self.0.send_to(datagram, to))
+    }
+
+    fn receive_from(&self) -> BoxFuture<'_, io::Result<(Vec<u8>, SocketAddr)>> {
+        Box::pin(async move {
+            let mut buffer = vec![0; MAX_DATAGRAM];
+            let (length, from) = self.0.receive_from(&mut buffer).await?;
+            buffer.truncate(length);
+            Ok((buffer, from))
+        })
+    }
 }
 
 /// A socket to a router, as strategies use it.
