@@ -95,6 +95,11 @@ fn symmetric_with_pcp_to_symmetric_is_direct() {
     symmetric_becomes_direct("pcp");
 }
 
+#[test]
+fn symmetric_with_upnp_igd_to_symmetric_is_direct() {
+    symmetric_becomes_direct("upnp-igd");
+}
+
 /// One router answers both protocols: one mapping wins, the other is released, and that does not hurt the winner.
 #[test]
 fn one_of_several_mappings_stays() {
@@ -111,7 +116,7 @@ fn one_of_several_mappings_stays() {
 /// The router forgets everything under a live tunnel.
 #[test]
 fn a_restarted_router_is_asked_again() {
-    for strategy in ["nat-pmp", "pcp"] {
+    for strategy in ["nat-pmp", "pcp", "upnp-igd"] {
         let strategies = ["direct", "hole-punch", strategy];
         let more = format!("[interface.DEVICE.strategy.{strategy}]\ncheck = \"5s\"\n");
         with(&format!("gw-reboot-{strategy}"), &strategies, &more, |pair, _, mut gateway| {
@@ -129,7 +134,7 @@ fn a_restarted_router_is_asked_again() {
 /// kill -9 leaves the mapping; the next start takes it over, and a clean stop removes it.
 #[test]
 fn a_killed_daemons_mapping_is_found_again() {
-    for strategy in ["nat-pmp", "pcp"] {
+    for strategy in ["nat-pmp", "pcp", "upnp-igd"] {
         let strategies = ["direct", "hole-punch", strategy];
         with(&format!("gw-kill-{strategy}"), &strategies, "", |pair, _, gateway| {
             let daemons = pair.connect()?;
@@ -151,7 +156,7 @@ fn a_killed_daemons_mapping_is_found_again() {
 /// A router behind another one can map what it likes: that is said, and nothing is offered.
 #[test]
 fn cgnat_over_a_mapping_router_is_said() {
-    for strategy in ["nat-pmp", "pcp"] {
+    for strategy in ["nat-pmp", "pcp", "upnp-igd"] {
         let strategies = ["direct", "hole-punch", strategy];
         let more = format!("[interface.DEVICE.strategy.{strategy}]\nwhen = \"always\"\n");
         let nats = [Nat::Cgnat, Nat::Symmetric];
@@ -170,7 +175,7 @@ fn cgnat_over_a_mapping_router_is_said() {
 /// Two hosts behind one router want the same port: both are reached.
 #[test]
 fn two_hosts_with_one_listen_port_get_two_outer_ports() {
-    for strategy in ["nat-pmp", "pcp"] {
+    for strategy in ["nat-pmp", "pcp", "upnp-igd"] {
         let strategies = ["direct", "hole-punch", strategy];
         with(&format!("gw-two-{strategy}"), &strategies, "", |pair, site, gateway| {
             let daemons = pair.connect()?;

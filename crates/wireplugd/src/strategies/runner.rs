@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use wireplug_core::StrategyName;
 use wireplug_strategy::{
-    Binding, BoxFuture, Context, Datagrams, Dial, Event, Failure, Host, Listen, MemoryError, PortError,
-    Registration, ResolveError, Resolved, Situation,
+    Binding, BoxFuture, Connection, Context, Datagrams, Dial, Event, Failure, Host, Letters, Listen,
+    MemoryError, Nearby, PortError, Registration, ResolveError, Resolved, Situation,
 };
 
 use super::queue::EventQueue;
@@ -202,6 +202,18 @@ impl Host for Run {
 
     fn listen(&self, listen: &Listen) -> io::Result<Arc<dyn Datagrams>> {
         self.host.listen(listen)
+    }
+
+    fn letters(&self, nearby: &Nearby) -> io::Result<Arc<dyn Letters>> {
+        self.host.letters(nearby)
+    }
+
+    fn connect(
+        &self,
+        nearby: &Nearby,
+        to: SocketAddr,
+    ) -> BoxFuture<'static, io::Result<Box<dyn Connection>>> {
+        self.host.connect(nearby, to)
     }
 
     fn remember(
