@@ -96,10 +96,27 @@ fn choose(filters: &[String]) -> Result<Vec<Chosen>> {
             }
         }
     }
+    if filters.is_empty() {
+        check_complete(&chosen)?;
+    }
     if chosen.is_empty() {
         bail!("no test of wireplug-net or of the lab has a name with {}", filters.join(" or "));
     }
     Ok(chosen)
+}
+
+/// A test that was renamed must not silently drop out of the selection.
+fn check_complete(chosen: &[Chosen]) -> Result<()> {
+    for (target, names) in SELECTION {
+        for name in names {
+            if !chosen.iter().any(|test| test.target == target && test.name == *name) {
+                bail!(
+                    "the selection for the virtual machine names {target} {name}, which is no test any more"
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 fn wanted(filters: &[String], target: &str, name: &str) -> bool {
@@ -134,3 +151,28 @@ else
     exit 1
 fi
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_their_kind_and_nothing_else() {
+        assert_eq!(name_of("[no kernel module] a_device_is_read"), "a_device_is_read");
+        assert_eq!(name_of("none/none"), "none/none");
+    }
+
+    #[test]
+    fn filters_replace_the_selection() {
+        assert!(wanted(&[], "matrix", "none/none") && wanted(&[], KERNEL_DEVICE, "anything"));
+        assert!(!wanted(&[], "matrix", "none/fixed") && !wanted(&[], "restarts", "none/none"));
+        let filters = ["fixed".to_owned(), "restarts".to_owned()];
+        assert!(wanted(&filters, "matrix", "none/fixed") && wanted(&filters, "restarts", "any"));
+        assert!(!wanted(&filters, "matrix", "none/none"));
+    }
+
+    #[test]
+    fn a_word_for_the_shell_is_one_word() {
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+    }
+}
