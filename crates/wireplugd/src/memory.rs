@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wireplug_core::StrategyName;
@@ -21,7 +21,7 @@ pub struct Memory {
 
 impl Memory {
     /// The files of this interface, under this state directory.
-    pub fn new(state: PathBuf, interface: &InterfaceName) -> Self {
+    pub fn new(state: &Path, interface: &InterfaceName) -> Self {
         let directory = state.join("strategies").join(interface.as_str());
         Self { directory, writing: Arc::default() }
     }
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn each_interface_and_strategy_has_its_own() {
         let state = tempfile::tempdir().unwrap();
-        let memory = |name: &str| Memory::new(state.path().to_owned(), &name.parse().unwrap());
+        let memory = |name: &str| Memory::new(state.path(), &name.parse().unwrap());
         let (pcp, upnp) = ("pcp".parse().unwrap(), "upnp-igd".parse().unwrap());
         memory("wg0").keep(&pcp, b"one").unwrap();
         memory("wg0").keep(&pcp, b"\xfftwo").unwrap();
@@ -81,14 +81,14 @@ mod tests {
     #[test]
     fn it_is_bounded_and_a_bad_disk_is_told() {
         let state = tempfile::tempdir().unwrap();
-        let memory = Memory::new(state.path().to_owned(), &"wg0".parse().unwrap());
+        let memory = Memory::new(state.path(), &"wg0".parse().unwrap());
         let name = "pcp".parse().unwrap();
         assert!(memory.keep(&name, &vec![0; MAX_MEMORY]).is_ok());
         let larger = memory.keep(&name, &vec![0; MAX_MEMORY + 1]);
         assert_eq!(larger, Err(MemoryError::TooLarge(MAX_MEMORY + 1)));
         let file = state.path().join("file");
         fs::write(&file, "").unwrap();
-        let memory = Memory::new(file, &"wg0".parse().unwrap());
+        let memory = Memory::new(&file, &"wg0".parse().unwrap());
         assert!(matches!(memory.keep(&name, b"x"), Err(MemoryError::NotKept(_))));
     }
 }

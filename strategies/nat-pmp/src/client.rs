@@ -49,6 +49,18 @@ enum Question {
     },
 }
 
+impl Question {
+    /// Whether this is the answer: an earlier question's may come late, and a router that lies about our port
+    /// mapped something else.
+    fn is_answered_by(self, answer: &Response) -> bool {
+        match (self, answer) {
+            (Self::Outside, Response::Gateway(_)) => true,
+            (Self::Map { inner, .. }, Response::UDP(answer)) => answer.private_port() == inner,
+            _ => false,
+        }
+    }
+}
+
 impl Client {
     pub(crate) fn open(context: &Context, ask: &Ask) -> Result<Self, MapError> {
         let site = ask.site.clone();
@@ -125,7 +137,7 @@ impl Client {
             let until = Instant::now() + wait;
             while let Ok(answer) = timeout_at(until, self.natpmp.read_response_or_retry()).await {
                 match answer {
-                    Ok(answer) if !self.answers(question, &answer) => {}
+                    Ok(answer) if !question.is_answered_by(&answer) => {}
                     other => return other,
                 }
             }
@@ -143,16 +155,6 @@ impl Client {
             Question::Map { inner, outer, seconds } => {
                 self.natpmp.send_port_mapping_request(Protocol::UDP, inner, outer, seconds).await
             }
-        }
-    }
-
-    /// Whether this is the answer: an earlier question's may come late, and a router that lies about our port
-    /// mapped something else.
-    fn answers(&self, question: Question, answer: &Response) -> bool {
-        match (question, answer) {
-            (Question::Outside, Response::Gateway(_)) => true,
-            (Question::Map { inner, .. }, Response::UDP(answer)) => answer.private_port() == inner,
-            _ => false,
         }
     }
 }

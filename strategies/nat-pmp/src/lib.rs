@@ -107,16 +107,12 @@ impl Protocol for NatPmp {
         Box::pin(async move {
             let listen = Listen { gateway, group: NOTICE_GROUP, port: NOTICE_PORT };
             let Ok(ear) = context.listen(&listen) else { return std::future::pending().await };
-            loop {
-                match ear.receive().await {
-                    Ok(datagram) => {
-                        if let Some(seconds) = client::announced(&datagram) {
-                            return seconds;
-                        }
-                    }
-                    Err(_) => std::future::pending().await,
+            while let Ok(datagram) = ear.receive().await {
+                if let Some(seconds) = client::announced(&datagram) {
+                    return seconds;
                 }
             }
+            std::future::pending().await
         })
     }
 }

@@ -5,7 +5,7 @@
 //! the bytes, `sites` says what is mapped where, this file asks.
 //!
 //! What it leaves on the router is one UDP mapping for IPv4 and one pinhole for each IPv6 address in use, deleted on
-//! stop and gone with their leases otherwise. It never asks for another host (THIRD_PARTY).
+//! stop and gone with their leases otherwise. It never asks for another host (`THIRD_PARTY`).
 
 mod protocol;
 mod sites;
@@ -130,15 +130,12 @@ impl Protocol for Pcp {
             let Ok(ear) = context.listen(&Listen { gateway, group, port: CLIENT_PORT }) else {
                 return std::future::pending().await;
             };
-            loop {
-                match ear.receive().await {
-                    Ok(datagram) => match Response::decode(&datagram) {
-                        Some(Response { epoch, body: Body::Announce, .. }) => return epoch,
-                        _ => {}
-                    },
-                    Err(_) => std::future::pending().await,
+            while let Ok(datagram) = ear.receive().await {
+                if let Some(Response { epoch, body: Body::Announce, .. }) = Response::decode(&datagram) {
+                    return epoch;
                 }
             }
+            std::future::pending().await
         })
     }
 }

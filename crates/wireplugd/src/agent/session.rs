@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 use wireplug_core::scheduler::{Input, Ranking, Scheduler, SchedulerConfig, State, Verdict};
-use wireplug_core::{PublicKey, StrategyName, Tier};
+use wireplug_core::{Candidate, PublicKey, StrategyName, Tier};
 use wireplug_net::{Device, DeviceState, Resolver, Sleeps, boottime, monotonic};
 use wireplug_proto::rendezvous::Reason as Refusal;
 use wireplug_strategy::{Host, Mapped, PeerSituation, Situation};
@@ -56,6 +56,7 @@ struct Outline {
     working: bool,
     mapping: bool,
     mapped: Option<Mapped>,
+    closed: Vec<Mapped>,
 }
 
 /// One interface and all that is known of it.
@@ -123,7 +124,7 @@ pub(super) async fn run(
     let events = EventQueue::default();
     let (questions_sender, mut questions) = mpsc::channel(64);
     let resolver = Arc::new(Resolver::new(state.fwmark));
-    let memory = Memory::new(files::state_directory(), &config.interface);
+    let memory = Memory::new(&files::state_directory(), &config.interface);
     let host: Arc<dyn Host> = Arc::new(AgentHost::new(events.clone(), questions_sender, resolver, memory));
     let (servers, mut server_events) = Servers::open(&config.servers, state.fwmark);
 
@@ -315,6 +316,7 @@ impl Session<'_> {
             working: demand.working,
             mapping: demand.mapping,
             mapped: self.mapped(),
+            closed: self.closed(),
         };
         if self.outline.as_ref() == Some(&outline) {
             return;
@@ -336,6 +338,7 @@ impl Session<'_> {
             wanted: demand.working,
             mapping_wanted: demand.mapping,
             mapped: outline.mapped.clone(),
+            closed: outline.closed.clone(),
         };
         self.outline = Some(outline);
         self.situation.send_if_modified(|now| {
@@ -358,6 +361,18 @@ impl Session<'_> {
         };
         let best = proven.min_by_key(|(candidate, _)| rank(&candidate.strategy))?.0;
         Some(Mapped { strategy: best.strategy.clone(), endpoint: best.endpoint })
+    }
+
+    /// The mapped candidates that the server sent to in vain.
+    fn closed(&self) -> Vec<Mapped> {
+        let closed = self.scheduler.candidates().filter(|(candidate, verdict)| {
+            candidate.tier == Tier::Mapped && matches!(verdict, Some(Verdict::Filtered))
+        });
+        let mapped = |candidate: &Candidate| Mapped {
+            strategy: candidate.strategy.clone(),
+            endpoint: candidate.endpoint,
+        };
+        closed.map(|(candidate, _)| mapped(candidate)).collect()
     }
 
     /// Says once what changed for people.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{ANNOUNCE, HEADER, MAP, Nonce, OPCODE_MAP, UDP, VERSION, to_wire};
 
-/// A request. It carries no options: THIRD_PARTY above all is never sent (RFC 6887 section 13.1), we map for
+/// A request. It carries no options: `THIRD_PARTY` above all is never sent (RFC 6887 section 13.1), we map for
 /// ourselves only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
@@ -64,7 +64,7 @@ impl Request {
     }
 }
 
-/// RFC 6887 section 11.1: no preference is all zeros of the family, so ::ffff:0.0.0.0 for IPv4 (section 5).
+/// RFC 6887 section 11.1: no preference is all zeros of the family, so `::ffff:0.0.0.0` for IPv4 (section 5).
 fn any(like: IpAddr) -> IpAddr {
     match like {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
