@@ -34,6 +34,9 @@ pub struct Situation {
     /// The mapped candidate that is in use, once the server has proven one: the strategies that have others
     /// release them.
     pub mapped: Option<Mapped>,
+    /// The mapped candidates that the server found closed: the router says that it maps, but a stranger's packet did
+    /// not come in.
+    pub closed: Vec<Mapped>,
 }
 
 /// A router by which WireGuard's packets leave, as the route look-up says.
@@ -49,7 +52,7 @@ pub struct Gateway {
     pub interface: String,
 }
 
-/// A mapping that the server has proven.
+/// A mapping that the server has judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapped {
     /// Whose.

@@ -369,6 +369,38 @@ async fn u18_relative_urls_and_a_base_without_a_port_are_resolved() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn u19_a_mapping_that_lets_nothing_in_is_made_anew_once_and_then_reported() {
+    let lab = Lab::home();
+    let run = lab.mapped().await;
+    let endpoint = addr(HERE).try_into().unwrap();
+    let closed = Mapped { strategy: "upnp-igd".parse().unwrap(), endpoint };
+    // Another's is not ours to doubt.
+    run.change(|place| {
+        place.situation.closed = vec![Mapped { strategy: "pcp".parse().unwrap(), ..closed.clone() }];
+    });
+    run.after(seconds(2)).await;
+    assert!(lab.requests("DeletePortMapping").is_empty());
+    run.change(|place| place.situation.closed = vec![closed.clone()]);
+    run.after(std::time::Duration::from_millis(100)).await;
+    assert_eq!(lab.requests("DeletePortMapping").len(), 1);
+    assert!(candidates(&run).is_empty(), "the daemon forgets it, and its verdict");
+    run.change(|place| place.situation.closed.clear());
+    run.after(seconds(2)).await;
+    assert_eq!((candidates(&run), lab.mapping().outside), (vec![HERE.to_owned()], addr(HERE)));
+    // Still nothing: said, and left to the renewals.
+    run.change(|place| place.situation.closed = vec![closed]);
+    run.after(seconds(2)).await;
+    assert!(
+        last_note(&run).contains("lists the mapping 5.6.7.8:51820, but nothing comes in"),
+        "{}",
+        last_note(&run)
+    );
+    assert_eq!((lab.requests("DeletePortMapping").len(), lab.requests("AddPortMapping").len()), (1, 2));
+    run.stop(seconds(1)).await.unwrap();
+    assert!(lab.router.mappings().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn u20_a_renewal_that_moves_the_inner_port_is_noticed_and_put_right() {
     let lab = Lab::home();
     let run = lab.mapped().await;
@@ -515,6 +547,17 @@ async fn a4_a_killed_runs_mapping_is_taken_over_or_back() {
     assert_eq!(lab.mapping().inside, addr("192.168.1.5:4500"));
     moved.stop(seconds(1)).await.unwrap();
     assert!(lab.router.mappings().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a5_after_sleep_the_mapping_is_asked_for_again() {
+    let lab = Lab::home();
+    let run = lab.mapped().await;
+    // The lease ended while the machine slept; the daemon takes that for a new generation.
+    lab.router.wipe();
+    run.change(|place| place.situation.generation = 2);
+    run.after(seconds(1)).await;
+    assert_eq!((candidates(&run), lab.mapping().outside), (vec![HERE.to_owned()], addr(HERE)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@
 //! Here is what is wanted, `answers` takes what routers said, `says` makes the words, `line` is one mapping.
 
 mod answers;
+mod closed;
 mod line;
 mod says;
 #[cfg(test)]
@@ -102,6 +103,7 @@ impl Ledger {
             self.retire(&line, moved);
         }
         for line in &mut self.lines {
+            line.remade &= !moved;
             match &mut line.state {
                 // Whatever changed, the machine may have slept past the lease, or stand in another network with
                 // the same addresses.
@@ -122,6 +124,7 @@ impl Ledger {
             }
         }
         self.epochs.retain(|(ip, ..)| self.lines.iter().any(|line| line.site.gateway.ip == *ip));
+        self.doubt(now);
         self.step(now);
     }
 
@@ -237,6 +240,7 @@ impl Ledger {
             committed: left.is_some(),
             external: left.and_then(|entry| entry.external),
             failures: 0,
+            remade: false,
             state: State::Idle,
         });
     }

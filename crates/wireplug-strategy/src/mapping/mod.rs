@@ -9,6 +9,7 @@
 //! | a silent router | costs one second, beside everything else; it is asked again after 1, 2, 4 ... 30 minutes |
 //! | a lease | is renewed between 1/2 and 5/8 of it, looked at in between, made again after the router restarted |
 //! | a mapping held | stays until the network changes, the strategy stops, or another strategy's is proven: a tunnel that settled on it uses it although nobody works on a peer any more |
+//! | nothing comes in | a mapping that the server found closed is deleted and made anew once, then that is said |
 //! | another's is proven | ours is released; where both are the same entry of the router, it is only let go |
 //! | the network changed | a mapping of a router that is still there is looked at at once, else it is taken back if the router can be reached, and ends with its lease if not |
 //! | a private outer address | double NAT or CGNAT: said, released, not a candidate |

@@ -20,6 +20,8 @@ pub(super) struct Line {
     pub(super) external: Option<SocketAddr>,
     /// In a row.
     pub(super) failures: u32,
+    /// Whether it was deleted and made anew in this generation because nothing came in through it.
+    pub(super) remade: bool,
     pub(super) state: State,
 }
 
