@@ -100,10 +100,10 @@ fn symmetric_with_upnp_igd_to_symmetric_is_direct() {
     symmetric_becomes_direct("upnp-igd");
 }
 
-/// One router answers both protocols: one mapping wins, the other is released, and that does not hurt the winner.
+/// One router answers all protocols: one mapping wins, the others are released, and that does not hurt the winner.
 #[test]
 fn one_of_several_mappings_stays() {
-    with("gw-both", &["direct", "hole-punch", "nat-pmp", "pcp"], "", |pair, _, gateway| {
+    with("gw-all", &["direct", "hole-punch", "upnp-igd", "nat-pmp", "pcp"], "", |pair, _, gateway| {
         let daemons = pair.connect()?;
         pair.check_direct(&daemons)?;
         gateway.wait_rules(1, SOON)?;
