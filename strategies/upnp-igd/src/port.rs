@@ -147,6 +147,8 @@ async fn add(link: &Link, service: &mut Service, ask: &Ask) -> Result<(u16, Opti
     }
     // AddAnyPortMapping is IGD 2's, and for the first time: a renewal must not move the mapping.
     let mut any = matches!(service.kind, Kind::Ip(2..)) && ask.external.is_none();
+    // Whether an entry of our own was deleted, to be made anew: a renewal can be refused, or spoil the entry.
+    let mut replaced = false;
     let mut last = denied("it refuses every port".to_owned());
     for _ in 0..MAX_TRIES {
         let control = service.control(link);
@@ -158,11 +160,14 @@ async fn add(link: &Link, service: &mut Service, ask: &Ask) -> Result<(u16, Opti
         let error = match outcome {
             Ok(granted) => match read_back(&control, ask, granted, lease).await {
                 Ok(lease) => return Ok((granted, lease)),
-                Err(why) => {
-                    last = denied(why);
-                    match ports.next() {
-                        Some(next) => port = next,
-                        None => break,
+                Err(wrong) => {
+                    last = denied(wrong.why);
+                    if wrong.deleted && !std::mem::replace(&mut replaced, true) {
+                        port = granted;
+                    } else if let Some(next) = ports.next() {
+                        port = next;
+                    } else {
+                        break;
                     }
                     continue;
                 }
@@ -182,6 +187,12 @@ async fn add(link: &Link, service: &mut Service, ask: &Ask) -> Result<(u16, Opti
                 Some(port)
             }
             Some(code::SAME_PORTS) if port != ask.port => Some(ask.port),
+            Some(code::CONFLICT)
+                if !replaced && ask.external.is_some() && clear(&control, ask, port).await =>
+            {
+                replaced = true;
+                Some(port)
+            }
             Some(code::CONFLICT | code::OTHER_MECHANISM | code::NO_PORTS) => ports.next(),
             _ => None,
         };
@@ -231,6 +242,21 @@ impl Whose {
     }
 }
 
+/// Deletes an entry if it is surely ours; whether that was done.
+async fn clear(control: &Control<'_>, ask: &Ask, port: u16) -> bool {
+    match control.entry(port).await {
+        Ok(entry) if entry.client == Some(ask.site.source) => control.remove(port).await.is_ok(),
+        Ok(_) | Err(_) => false,
+    }
+}
+
+/// What is wrong with a mapping that was granted.
+struct Wrong {
+    why: String,
+    /// It was ours, and is no more.
+    deleted: bool,
+}
+
 /// Looks at what was really added, and says for how long it holds, or what is wrong with it. What is wrong and ours is
 /// deleted.
 async fn read_back(
@@ -238,12 +264,13 @@ async fn read_back(
     ask: &Ask,
     port: u16,
     lease: u32,
-) -> Result<Option<Duration>, String> {
+) -> Result<Option<Duration>, Wrong> {
+    let wrong = |why, deleted| Err(Wrong { why, deleted });
     let asked = (lease != 0).then(|| Duration::from_secs(lease.into()));
     let entry = match control.entry(port).await {
         Ok(entry) => entry,
         Err(error) if error.code() == Some(code::NO_SUCH_ENTRY) => {
-            return Err(format!("it agreed to map port {port}, but does not list it"));
+            return wrong(format!("it agreed to map port {port}, but does not list it"), false);
         }
         // It cannot say; the server's probe will.
         Err(_) => return Ok(asked),
@@ -251,13 +278,15 @@ async fn read_back(
     match Whose::of(&entry, ask) {
         Whose::Ours => {}
         Whose::Crooked => {
-            // Deleting can fail as it likes: it is tried again when all ends.
-            let _ = control.remove(port).await;
+            let deleted = control.remove(port).await.is_ok();
             let inner = entry.port.unwrap_or_default();
-            return Err(format!("it maps port {port} to our port {inner} instead of {}", ask.port));
+            return wrong(
+                format!("it maps port {port} to our port {inner} instead of {}", ask.port),
+                deleted,
+            );
         }
         Whose::Theirs(client) => {
-            return Err(format!("it maps port {port} to {client} instead of us"));
+            return wrong(format!("it maps port {port} to {client} instead of us"), false);
         }
     }
     // Some tell 0 for what they do not know, and no router keeps a mapping longer than it was asked to.

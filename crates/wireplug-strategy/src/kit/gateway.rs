@@ -25,7 +25,7 @@ pub(super) use link::FakeLink;
 pub use natpmp::NatPmpScript;
 pub use pcp::PcpScript;
 pub(super) use ssdp::FakeLetters;
-pub use upnp::{FakeService, Page, UpnpScript};
+pub use upnp::{FakeService, Page, Renewal, UpnpScript};
 
 /// Where NAT-PMP and PCP are served: RFC 6886 section 3.1, RFC 6887 section 19.1.
 pub const SERVICE_PORT: u16 = 5351;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::http::{Reply, answer};
+use super::upnp::Renewal;
 use super::{FakeMapping, Inner, Speech, now};
 
 /// A lease without an end.
@@ -124,7 +125,11 @@ impl Inner {
         }
         let outside = SocketAddr::new(self.script.outside, outer);
         let known = self.mappings.iter().position(|known| known.outside == outside);
-        let renewed = if known.is_some() { script.renews_to } else { None };
+        let renewed = match script.renewal {
+            Renewal::Conflicts if known.is_some() => return Err(718),
+            Renewal::LeadsTo(port) if known.is_some() => Some(port),
+            Renewal::Prolongs | Renewal::LeadsTo(_) | Renewal::Conflicts => None,
+        };
         let inside = SocketAddr::new(client, renewed.or(script.maps_to).unwrap_or(inner));
         let lease = match lease {
             0 => FOR_GOOD,

@@ -45,10 +45,22 @@ pub struct UpnpScript {
     pub lists_client: Option<IpAddr>,
     /// Lists this lease, in seconds.
     pub lists_lease: Option<u32>,
-    /// Puts this inner port into a mapping that is renewed.
-    pub renews_to: Option<u16>,
+    /// What it does when a mapping is asked for that stands already.
+    pub renewal: Renewal,
     /// Puts this inner port into every mapping.
     pub maps_to: Option<u16>,
+}
+
+/// What a fake router does with a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Renewal {
+    /// It prolongs the mapping.
+    #[default]
+    Prolongs,
+    /// It prolongs the mapping, and has it lead to this inner port.
+    LeadsTo(u16),
+    /// It takes it for a conflict (718).
+    Conflicts,
 }
 
 /// One service of a fake router.
@@ -115,7 +127,7 @@ impl Default for UpnpScript {
                 .to_owned(),
             lists_client: None,
             lists_lease: None,
-            renews_to: None,
+            renewal: Renewal::default(),
             maps_to: None,
         }
     }
