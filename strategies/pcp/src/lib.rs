@@ -2,13 +2,12 @@
 //! PCP (RFC 6887).
 //!
 //! When, for how long and what happens to it is `wireplug_strategy::mapping`'s. Here is the protocol: `protocol` is
-//! the bytes, `sites` says what is mapped where, this file asks.
+//! the bytes, this file asks.
 //!
 //! What it leaves on the router is one UDP mapping for IPv4 and one pinhole for each IPv6 address in use, deleted on
 //! stop and gone with their leases otherwise. It never asks for another host (`THIRD_PARTY`).
 
 mod protocol;
-mod sites;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -75,7 +74,7 @@ impl Protocol for Pcp {
     }
 
     fn sites(&self, situation: &Situation) -> Vec<Site> {
-        sites::sites(situation)
+        mapping::sites_with_pinholes(situation)
     }
 
     fn map(&self, context: Context, ask: Ask) -> BoxFuture<'static, Result<Grant, MapError>> {

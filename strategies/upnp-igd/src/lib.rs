@@ -35,18 +35,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use wireplug_core::{Tier, is_global};
+use wireplug_core::Tier;
 use wireplug_strategy::inventory;
 use wireplug_strategy::mapping::{self, Ask, Checked, EpochRule, Grant, MapError, Protocol, Settings, Site};
 use wireplug_strategy::options::{self, OptionDoc};
-use wireplug_strategy::{
-    BoxFuture, ConfigError, Context, Failure, Gateway, Registration, Situation, Strategy,
-};
+use wireplug_strategy::{BoxFuture, ConfigError, Context, Failure, Registration, Situation, Strategy};
 
 use service::Service;
-
-/// The most IPv6 addresses with a pinhole each: more are not offered to peers either.
-const MAX_V6: usize = 4;
 
 inventory::submit! {
     Registration {
@@ -143,16 +138,7 @@ impl Protocol for Upnp {
     }
 
     fn sites(&self, situation: &Situation) -> Vec<Site> {
-        let mut sites = Vec::new();
-        for gateway in &situation.gateways {
-            let site = |source| Site { gateway: gateway.clone(), source };
-            if gateway.ip.is_ipv4() {
-                sites.push(site(gateway.source));
-            } else {
-                sites.extend(in_use(situation, gateway).into_iter().take(MAX_V6).map(site));
-            }
-        }
-        sites
+        mapping::sites_with_pinholes(situation)
     }
 
     fn map(&self, context: Context, ask: Ask) -> BoxFuture<'static, Result<Grant, MapError>> {
@@ -184,17 +170,6 @@ impl Protocol for Upnp {
             }
         })
     }
-}
-
-/// The global IPv6 addresses in use on a router's link, the one that packets leave from first.
-fn in_use(situation: &Situation, gateway: &Gateway) -> Vec<IpAddr> {
-    let here = situation.addresses.iter().filter(|own| {
-        own.ip.is_ipv6() && own.ifindex == gateway.ifindex && is_global(own.ip) && !own.deprecated
-    });
-    let mut all: Vec<IpAddr> = here.map(|own| own.ip).collect();
-    all.sort_by_key(|ip| *ip != gateway.source);
-    all.dedup();
-    all
 }
 
 /// Where WireGuard listens, as the router sees it.

@@ -25,6 +25,7 @@ mod ledger;
 mod pace;
 mod record;
 mod settings;
+mod sites;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +35,7 @@ pub use driver::run;
 pub use epoch::EpochRule;
 pub use exchange::{Patience, exchange};
 pub use settings::{OPTIONS, Settings, When};
+pub use sites::sites_with_pinholes;
 
 use crate::context::Context;
 use crate::registry::BoxFuture;

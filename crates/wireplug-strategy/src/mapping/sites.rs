@@ -1,17 +1,17 @@
-//! What is mapped at which router.
+//! What a protocol for both families maps at which router.
 
 use std::net::IpAddr;
 
+use super::Site;
+use crate::situation::{Gateway, HostAddress, Situation};
 use wireplug_core::is_global;
-use wireplug_strategy::mapping::Site;
-use wireplug_strategy::{Gateway, HostAddress, Situation};
 
 /// The most IPv6 addresses with a pinhole each: more are not offered to peers either.
 const MAX_V6: usize = 4;
 
 /// For IPv4 the address towards the router. For IPv6 each global address in use on the router's link: WireGuard
-/// answers from the one that was written to, and privacy addresses (RFC 8981) come and go.
-pub(crate) fn sites(situation: &Situation) -> Vec<Site> {
+/// answers from the one that was written to, and privacy addresses (RFC 8981) come and go. For [`super::Protocol::sites`].
+pub fn sites_with_pinholes(situation: &Situation) -> Vec<Site> {
     let mut sites = Vec::new();
     for gateway in &situation.gateways {
         let site = |source| Site { gateway: gateway.clone(), source };
@@ -51,7 +51,7 @@ fn same_prefix(one: IpAddr, other: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use wireplug_strategy::kit::address;
+    use crate::kit::address;
 
     use super::*;
 
@@ -82,8 +82,9 @@ mod tests {
             ],
             ..Situation::default()
         };
-        let sources: Vec<_> = sites(&situation).into_iter().map(|site| site.source.to_string()).collect();
+        let sources: Vec<_> =
+            sites_with_pinholes(&situation).into_iter().map(|site| site.source.to_string()).collect();
         assert_eq!(sources, ["192.168.1.5", "2a00::7", "2a00::8", "2a00:1::5"]);
-        assert!(sites(&Situation::default()).is_empty());
+        assert!(sites_with_pinholes(&Situation::default()).is_empty());
     }
 }
