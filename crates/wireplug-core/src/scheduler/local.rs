@@ -90,8 +90,10 @@ impl Local {
 
     /// Asks again for what no server could tell before.
     pub(super) fn verify_again(&mut self, generation: u32) -> Vec<Command> {
-        let undecided =
-            self.entries.iter().filter(|entry| entry.candidate.proof == Proof::Server && entry.is_undecided());
+        let undecided = self
+            .entries
+            .iter()
+            .filter(|entry| entry.candidate.proof == Proof::Server && entry.is_undecided());
         undecided.map(|entry| Command::Verify { generation, endpoint: entry.candidate.endpoint }).collect()
     }
 
