@@ -198,12 +198,11 @@ fn two_hosts_with_one_listen_port_get_two_outer_ports() {
     }
 }
 
-/// PCP opens the firewall for IPv6, which the server sees, and closes it on stop.
-#[test]
-fn pcp_opens_a_pinhole_for_ipv6() {
-    let more = "[interface.DEVICE.strategy.pcp]\nwhen = \"always\"\n";
+/// A protocol opens the firewall for IPv6, which the server sees, and closes it on stop.
+fn pinhole_is_opened(strategy: &str) {
+    let more = format!("[interface.DEVICE.strategy.{strategy}]\nwhen = \"always\"\n");
     let nats = [Nat::DualStack, Nat::DualStack];
-    with_nats("gw-pinhole", nats, &["pcp"], more, |pair, _, gateway| {
+    with_nats(&format!("gw-pinhole-{strategy}"), nats, &[strategy], &more, |pair, _, gateway| {
         let daemon = pair.a.wireplug()?;
         let IpAddr::V6(address) = pair.a.host.addresses()[0] else { panic!("IPv6 comes first") };
         wait_for("the server to see an open pinhole", SOON, || {
@@ -214,6 +213,30 @@ fn pcp_opens_a_pinhole_for_ipv6() {
         daemon.process().terminate();
         assert!(daemon.process().wait(Duration::from_secs(5))?.success());
         wait_for("the pinhole to be closed", SOON, || Ok((!gateway.has_pinhole(address)?).then_some(())))
+    });
+}
+
+#[test]
+fn pcp_opens_a_pinhole_for_ipv6() {
+    pinhole_is_opened("pcp");
+}
+
+#[test]
+fn upnp_igd_opens_a_pinhole_for_ipv6() {
+    pinhole_is_opened("upnp-igd");
+}
+
+/// A router that hears searches to everybody only, as many do.
+#[test]
+fn upnp_igd_is_found_by_multicast_alone() {
+    with("gw-multicast", &["direct", "hole-punch", "upnp-igd"], "", |pair, site, _| {
+        let router = site.router().expect("it is behind one");
+        router.nft(
+            "table inet deaf { chain in { type filter hook input priority -10; \
+             ip daddr != 224.0.0.0/4 udp dport 1900 drop; }; }",
+        )?;
+        let daemons = pair.connect()?;
+        check_mapped(pair, &daemons, "upnp-igd", WIREGUARD_PORT)
     });
 }
 
