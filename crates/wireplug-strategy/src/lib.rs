@@ -27,9 +27,7 @@ mod registry;
 mod router;
 mod situation;
 
-pub use context::{
-    Binding, Context, Host, MAX_MEMORY, MemoryError, PortError, ResolveError, Resolved,
-};
+pub use context::{Binding, Context, Host, MAX_MEMORY, MemoryError, PortError, ResolveError, Resolved};
 pub use event::Event;
 pub use nearby::{Connection, Letters, Nearby};
 pub use options::ConfigError;
