@@ -49,7 +49,7 @@ impl Vm {
     pub(crate) fn run(&self, arguments: &VmArguments) -> Result<()> {
         let script = match &arguments.shell {
             Some(command) => format!("{command}\n"),
-            None => programs::build(&arguments.filters, arguments.measure)?,
+            None => programs::build(&self.dir, &arguments.filters, arguments.measure)?,
         };
         let machine = machine::Machine {
             kernel: self.kernel.image.clone(),

@@ -1,7 +1,8 @@
 //! What runs in the virtual machine: tests built on the host, one process for each.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -47,6 +48,9 @@ const SELECTION: [(&str, &[&str]); 3] = [
 /// What is measured: clean peers at 50 ms of round trip.
 const MEASURE: &str = "--clean --delay 50 --rest 0";
 
+/// The product's programs that the lab runs.
+const PRODUCT: [&str; 2] = ["wireplug", "wireplug-serverd"];
+
 /// Pairs whose connecting is measured.
 const MEASURED: &str = "none/none port-preserving/port-preserving fixed/cgnat";
 
@@ -58,11 +62,19 @@ struct Chosen {
     name: String,
 }
 
-/// Builds what was asked for on the host, whose disk the virtual machine sees under the same paths, and returns the
-/// shell script that runs it.
-pub(super) fn build(filters: &[String], measure: usize) -> Result<String> {
+/// Builds what was asked for on the host and returns the shell script that runs it. Programs are copied to `dir`, which
+/// the virtual machine sees under the same path: one that is built again meanwhile would crash in there,
+/// half old and half new.
+pub(super) fn build(dir: &Path, filters: &[String], measure: usize) -> Result<String> {
+    let dir = dir.join("programs");
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
     // The lab runs them; without optimisation, like the tests.
     cargo::run(&["build", "--quiet", "--bins", "-p", "wireplugd", "-p", "wireplug-serverd"], &[])?;
+    for program in PRODUCT {
+        copy(&cargo::target_dir()?.join("debug").join(program), &dir)?;
+    }
     let mut script = format!(
         "export WIREPLUG_LAB_WIREGUARD=kernel WIREPLUG_LAB_PATIENCE={PATIENCE}\n\
          failed=0\n\
@@ -71,19 +83,32 @@ pub(super) fn build(filters: &[String], measure: usize) -> Result<String> {
     );
     // Writing to a String cannot fail.
     for test in choose(filters)? {
-        let path = quoted(&test.path.display().to_string());
-        let _ = writeln!(script, "{} {path} {}", test.target, quoted(&test.name));
+        let _ = writeln!(script, "{} {} {}", test.target, copy(&test.path, &dir)?, quoted(&test.name));
     }
     script.push_str("END\n");
     if measure > 0 {
-        let product = quoted(&cargo::release_dir()?.display().to_string());
-        let xtask = std::env::current_exe().context("cannot find the running executable")?;
-        let xtask = quoted(&xtask.display().to_string());
-        let _ = writeln!(script, "export WIREPLUG_LAB_BINARIES={product}");
+        let (optimised, release) = (cargo::release_dir()?, dir.join("release"));
+        for program in PRODUCT {
+            copy(&optimised.join(program), &release)?;
+        }
+        let xtask = copy(&std::env::current_exe().context("cannot find the running executable")?, &dir)?;
+        let _ = writeln!(script, "export WIREPLUG_LAB_BINARIES={}", quoted(&release.display().to_string()));
         let _ = writeln!(script, "{xtask} bench connect {MEASURE} --runs {measure} {MEASURED} || failed=1");
     }
     script.push_str("exit $failed\n");
     Ok(script)
+}
+
+/// Copies a program into a directory, once; returns the copy's path for the shell.
+fn copy(program: &Path, dir: &Path) -> Result<String> {
+    let name = program.file_name().with_context(|| format!("{} names no file", program.display()))?;
+    let to = dir.join(name);
+    if !to.exists() {
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        fs::copy(program, &to)
+            .with_context(|| format!("cannot copy {} to {}", program.display(), to.display()))?;
+    }
+    Ok(quoted(&to.display().to_string()))
 }
 
 fn choose(filters: &[String]) -> Result<Vec<Chosen>> {
