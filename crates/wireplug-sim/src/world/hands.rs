@@ -68,7 +68,7 @@ impl World {
         self.pump();
     }
 
-    /// One ping by hand; its number is among [`Host::pongs`] when it is answered.
+    /// One ping by hand; its number is among the host's pongs when it is answered.
     pub fn ping(&mut self, index: usize) -> u64 {
         let number = self.hosts[index].ping(self.now);
         self.pump();
