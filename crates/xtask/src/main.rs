@@ -41,7 +41,8 @@ enum Task {
         #[arg(long, value_name = "MS", default_value_t = 0)]
         delay: u64,
     },
-    /// Checks format, lints and documentation, and runs all tests, also those in network namespaces.
+    /// Checks format, lints and documentation, and runs all tests, also those in network namespaces, and last those of
+    /// `vm` where its packages can be had and `WIREPLUG_SKIP_VM` is not 1.
     Test {
         /// Runs property tests on far more random cases than usual.
         #[arg(long)]
@@ -59,7 +60,7 @@ enum Task {
     Vm(VmArguments),
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 struct VmArguments {
     /// Uses the processor's support (/dev/kvm) instead of emulation.
     #[arg(long)]

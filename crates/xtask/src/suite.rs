@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{cargo, packages};
+use crate::{cargo, packages, vm};
 
 /// Random cases of each property test with `--fuzz`; proptest's own number is 256.
 const FUZZ_CASES: &str = "20000";
@@ -19,6 +19,12 @@ pub(crate) fn run(fuzz: bool, filters: &[String]) -> Result<()> {
         cargo::run(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"], &[])?;
         cargo::run(&["doc", "--quiet", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "--deny warnings")])?;
     }
+    run_here(fuzz, filters)?;
+    if filters.is_empty() { vm::run_with_all_tests() } else { Ok(()) }
+}
+
+/// Runs the tests that need nothing but this machine.
+fn run_here(fuzz: &[(&str, &str)], filters: &[String]) -> Result<()> {
     // The lab runs them.
     cargo::run(&["build", "--quiet", "--workspace", "--bins"], &[])?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).max(LEAST_THREADS).to_string();
@@ -28,7 +34,7 @@ pub(crate) fn run(fuzz: bool, filters: &[String]) -> Result<()> {
         return cargo::run(&[&["test", "--workspace", "--no-fail-fast"], &tail[..]].concat(), fuzz);
     }
     if filters.is_empty() {
-        // nextest knows no documentation tests. First, so that its summary is the last thing said.
+        // nextest knows no documentation tests. First, so that its summary comes last.
         cargo::run(&["test", "--quiet", "--workspace", "--doc"], fuzz)?;
     }
     let run = ["nextest", "run", "--workspace", "--no-fail-fast", "--test-threads", &threads];

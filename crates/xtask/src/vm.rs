@@ -24,6 +24,9 @@ pub(crate) use machine::end_running;
 /// machine with two cores.
 pub(crate) const LIMIT: u64 = 600;
 
+/// The variable that leaves the virtual machine out of `cargo xtask test` when it is 1.
+const SKIP: &str = "WIREPLUG_SKIP_VM";
+
 /// All that the virtual machine needs is there.
 #[derive(Debug)]
 pub(crate) struct Vm {
@@ -64,6 +67,23 @@ impl Vm {
             status => {
                 bail!("what ran in the virtual machine failed with status {status}; its output is above")
             }
+        }
+    }
+}
+
+/// Runs the virtual machine's own tests as a part of all tests. Where it cannot be had, or is not wanted, that is said
+/// and no failure.
+pub(crate) fn run_with_all_tests() -> Result<()> {
+    const NOT_RUN: &str = "==> NOT RUN: the tests against the kernel's own WireGuard, in a virtual machine:";
+    if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
+        eprintln!("{NOT_RUN} {SKIP} is 1");
+        return Ok(());
+    }
+    match Vm::prepare() {
+        Ok(vm) => vm.run(&VmArguments { limit: LIMIT, ..VmArguments::default() }),
+        Err(error) => {
+            eprintln!("{NOT_RUN} {error:#}");
+            Ok(())
         }
     }
 }
