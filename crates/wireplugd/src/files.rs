@@ -14,8 +14,9 @@ pub(crate) fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         make_directory(directory)?;
     }
+    // Of this process alone: two daemons share the state directory.
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
+    name.push(format!(".{}.new", std::process::id()));
     let new = PathBuf::from(name);
     let written = (|| {
         let mut file =
