@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::io::{Command, Verdict};
 use super::ranking::Ranking;
+use super::tuning::verify_pause;
 use crate::{
     Candidate, Endpoint, MAX_CANDIDATES, Mapping, Proof, Reach, RemoteCandidate, StrategyName, Tier,
 };
@@ -20,6 +21,9 @@ struct Entry {
     candidate: Candidate,
     verdict: Option<Verdict>,
     expires: Option<Instant>,
+    /// When it is to be asked again because nobody could tell, and how often nobody could.
+    again: Option<Instant>,
+    untold: u32,
 }
 
 impl Entry {
@@ -70,7 +74,7 @@ impl Local {
             if same.count() >= MAX_CANDIDATES {
                 return None;
             }
-            self.entries.push(Entry { candidate, verdict: None, expires });
+            self.entries.push(Entry { candidate, verdict: None, expires, again: None, untold: 0 });
         }
         needs_server.then_some(Command::Verify { generation, endpoint })
     }
@@ -80,21 +84,46 @@ impl Local {
             .retain(|entry| entry.candidate.endpoint != endpoint || entry.candidate.strategy != *strategy);
     }
 
-    pub(super) fn judged(&mut self, endpoint: Endpoint, verdict: &Verdict) {
+    pub(super) fn judged(&mut self, now: Instant, endpoint: Endpoint, verdict: &Verdict) {
         for entry in &mut self.entries {
             if entry.candidate.endpoint == endpoint && entry.candidate.proof == Proof::Server {
                 entry.verdict = Some(verdict.clone());
+                entry.again = None;
+                if *verdict == Verdict::Unknown {
+                    entry.again = Some(now + verify_pause(entry.untold));
+                    entry.untold = entry.untold.saturating_add(1);
+                }
             }
         }
+    }
+
+    /// Asks again for what nobody could tell some time ago: an answer was lost, or the server was busy.
+    pub(super) fn verify_due(&mut self, now: Instant, generation: u32) -> Vec<Command> {
+        let due = self.entries.iter_mut().filter(|entry| entry.again.is_some_and(|at| at <= now));
+        due.map(|entry| {
+            entry.again = None;
+            Command::Verify { generation, endpoint: entry.candidate.endpoint }
+        })
+        .collect()
+    }
+
+    /// When [`Local::verify_due`] has something.
+    pub(super) fn next_verification(&self) -> Option<Instant> {
+        self.entries.iter().filter_map(|entry| entry.again).min()
     }
 
     /// Asks again for what no server could tell before.
     pub(super) fn verify_again(&mut self, generation: u32) -> Vec<Command> {
         let undecided = self
             .entries
-            .iter()
+            .iter_mut()
             .filter(|entry| entry.candidate.proof == Proof::Server && entry.is_undecided());
-        undecided.map(|entry| Command::Verify { generation, endpoint: entry.candidate.endpoint }).collect()
+        undecided
+            .map(|entry| {
+                entry.again = None;
+                Command::Verify { generation, endpoint: entry.candidate.endpoint }
+            })
+            .collect()
     }
 
     /// Forgets what has lived its time; says whether there was any.

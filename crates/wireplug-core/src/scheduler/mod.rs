@@ -103,6 +103,11 @@ impl Scheduler {
 
     /// Takes what happened.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        self.take(now, input);
+        self.verify_what_is_due(now);
+    }
+
+    fn take(&mut self, now: Instant, input: Input) {
         match input {
             Input::Device(view) => return self.see_device(now, view),
             Input::NetworkChanged => {
@@ -121,7 +126,7 @@ impl Scheduler {
                 self.local.set_mapping(mapping);
             }
             Input::Verdict { generation, endpoint, verdict } if generation == self.generation => {
-                self.local.judged(endpoint, &verdict);
+                self.local.judged(now, endpoint, &verdict);
             }
             Input::Suggested { generation, peer, candidate } if generation == self.generation => {
                 return self.for_one(now, peer, |peer, world| peer.suggested(world, candidate));
@@ -163,6 +168,11 @@ impl Scheduler {
 
     /// Does what has become due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.do_what_is_due(now);
+        self.verify_what_is_due(now);
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) {
         if self.local.expire(now) {
             return self.for_all(now, |_, _| {});
         }
@@ -185,7 +195,23 @@ impl Scheduler {
     /// When [`Scheduler::handle_timeout`] wants to be called, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let peers = self.peers.values().filter_map(|slot| slot.timeout);
-        peers.chain(self.local.next_expiry().map(|at| (at, "the end of a candidate's life"))).min()
+        peers
+            .chain(self.local.next_expiry().map(|at| (at, "the end of a candidate's life")))
+            .chain(self.next_verification().map(|at| (at, "a verification that nobody could decide")))
+            .min()
+    }
+
+    fn verify_what_is_due(&mut self, now: Instant) {
+        if self.next_verification().is_some_and(|at| at <= now) {
+            let due = self.local.verify_due(now, self.generation);
+            self.commands.extend(due);
+        }
+    }
+
+    /// When a candidate is to be verified once more: while there is a server and somebody to offer it to.
+    fn next_verification(&self) -> Option<Instant> {
+        let working = || self.peers.values().any(|slot| matches!(slot.peer.effort, Effort::Round(_)));
+        self.local.next_verification().filter(|_| matches!(self.server, Server::Up { .. }) && working())
     }
 
     /// What the event loop should have ready now.

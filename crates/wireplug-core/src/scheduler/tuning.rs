@@ -103,6 +103,12 @@ pub(super) fn pause(nth: u32) -> Duration {
         .map_or(PAUSE_LATE, |seconds| Duration::from_secs(*seconds))
 }
 
+/// The pause before a verification that nobody could decide is asked for again, for the nth time: a lost packet
+/// costs little, a server that cannot tell is not bothered.
+pub(super) fn verify_pause(nth: u32) -> Duration {
+    Duration::from_secs(1 << nth.min(6))
+}
+
 /// Between two doubts of a tunnel that turned out to work: its silence has another cause.
 pub(super) const DOUBT_GAP: Duration = Duration::from_secs(60);
 

@@ -65,6 +65,32 @@ fn what_no_server_could_judge_is_asked_again_when_one_is_there() {
 }
 
 #[test]
+fn what_nobody_could_judge_is_asked_again_after_a_while_and_rests_with_the_tunnel() {
+    let mut driver = Driver::initiator().begun();
+    found(&mut driver, OURS, "direct", Tier::Direct, Proof::Server);
+    judged(&mut driver, OURS, Verdict::Unknown);
+    driver.pass(ms(900));
+    assert_eq!(driver.verifications.len(), 1);
+    driver.pass(ms(200));
+    assert_eq!(driver.verifications.len(), 2);
+    judged(&mut driver, OURS, Verdict::Filtered);
+    driver.pass(ms(50));
+    assert_eq!(driver.offers.last().unwrap().candidates.len(), 1);
+    driver.pass(Duration::from_secs(100));
+    assert_eq!(driver.verifications.len(), 2, "decided");
+
+    let mut settled = Driver::initiator();
+    settled.handshake(PUBLIC);
+    settled.take(Input::ServerUp);
+    found(&mut settled, OURS, "direct", Tier::Direct, Proof::Server);
+    settled.pass_looking(Duration::from_secs(10));
+    judged(&mut settled, OURS, Verdict::Unknown);
+    settled.pass_looking(Duration::from_secs(30));
+    assert_eq!(settled.verifications.len(), 1, "nobody to offer it to");
+    assert_eq!(settled.scheduler.poll_timeout(), None);
+}
+
+#[test]
 fn even_without_candidates_the_peer_is_told_so_that_it_listens() {
     let mut driver = Driver::initiator().begun();
     driver.pass(ms(299));
