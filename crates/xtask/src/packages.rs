@@ -6,10 +6,12 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// Programs, and the packages of Debian and Ubuntu that hold them.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
+    // The names of protocols in nft's rules; an absolute path stands for itself.
+    ("/etc/protocols", "netbase"),
     ("wg", "wireguard-tools"),
     ("wireguard-go", "wireguard-go"),
     ("sysctl", "procps"),
