@@ -161,6 +161,8 @@ impl Scheduler {
             Input::Unsendable { peer, to, why } => {
                 return self.for_one(now, peer, |peer, _| peer.cannot_send(to, why));
             }
+            // Said with every event by a loop that may not share the port: only the change is work for the peers.
+            Input::PortSharing(possible) if possible == self.port_sharing => return,
             Input::PortSharing(possible) => self.port_sharing = possible,
         }
         self.for_all(now, |_, _| {});
