@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use wireplug_core::PublicKey;
+pub use wireplug_core::scheduler::State;
 
 pub use table::{strategies_table, table};
 pub use time::{BadTimestamp, Timestamp};
@@ -57,6 +58,7 @@ pub struct PeerStatus {
     /// Its name in the config.
     pub name: Option<String>,
     /// How it goes.
+    #[serde(with = "state")]
     pub state: State,
     /// Whose endpoint is in use.
     pub strategy: Option<String>,
@@ -75,35 +77,21 @@ pub struct PeerStatus {
     pub reason: Option<String>,
 }
 
-/// How it goes with a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Nothing is wanted of it.
-    Idle,
-    /// Waiting for candidates, ours or its.
-    Gathering,
-    /// Proving paths, or waiting for WireGuard to confirm one.
-    Checking,
-    /// WireGuard works on a path of its own.
-    Connected,
-    /// WireGuard works through a server.
-    Relayed,
-    /// There is no way now; `reason` says why.
-    Unreachable,
-}
+/// A peer's state as its word.
+mod state {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-impl State {
-    /// The word that scripts see.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Gathering => "gathering",
-            Self::Checking => "checking",
-            Self::Connected => "connected",
-            Self::Relayed => "relayed",
-            Self::Unreachable => "unreachable",
-        }
+    use super::State;
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+    pub(super) fn serialize<S: Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(state.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<State, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let state = State::ALL.into_iter().find(|state| state.as_str() == word);
+        state.ok_or_else(|| D::Error::custom(format!("{word:?} is no state of a peer")))
     }
 }
 
@@ -163,16 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn each_state_has_its_word() {
-        for state in [
-            State::Idle,
-            State::Gathering,
-            State::Checking,
-            State::Connected,
-            State::Relayed,
-            State::Unreachable,
-        ] {
-            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+    fn each_state_is_read_back_from_its_word() {
+        for state in State::ALL {
+            let written = state::serialize(&state, serde_json::value::Serializer).unwrap();
+            assert_eq!(written, state.as_str());
+            assert_eq!(state::deserialize(written).unwrap(), state);
         }
+        assert!(state::deserialize(serde_json::json!("asleep")).is_err());
     }
 }

@@ -45,6 +45,10 @@ pub enum State {
 }
 
 impl State {
+    /// All states.
+    pub const ALL: [Self; 6] =
+        [Self::Idle, Self::Gathering, Self::Checking, Self::Connected, Self::Relayed, Self::Unreachable];
+
     /// The word that scripts rely on.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use wireplug_core::StrategyName;
-use wireplug_core::scheduler::{PeerStatus, Scheduler, State};
+use wireplug_core::scheduler::{PeerStatus, Scheduler};
 
 use super::servers::{Servers, Standing};
 use crate::config::InterfaceConfig;
@@ -51,14 +51,7 @@ fn one(peer: PeerStatus, name: Option<String>, now: Instant, wall: SystemTime) -
     status::PeerStatus {
         public_key: peer.peer,
         name,
-        state: match peer.state {
-            State::Idle => status::State::Idle,
-            State::Gathering => status::State::Gathering,
-            State::Checking => status::State::Checking,
-            State::Connected => status::State::Connected,
-            State::Relayed => status::State::Relayed,
-            State::Unreachable => status::State::Unreachable,
-        },
+        state: peer.state,
         strategy: peer.strategy.map(|strategy| strategy.to_string()),
         endpoint: peer.endpoint.map(|endpoint| endpoint.addr()),
         rtt_ms: peer.rtt.map(|rtt| (rtt.as_secs_f64() * 100_000.0).round() / 100.0),
