@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::io::Unsendable;
-use super::ranking::{Place, Ranking, Score};
+use super::ranking::{Address, Place, Ranking, Score};
 use super::tuning::{FAILED_FOR, HURRY_GAP, MAX_PATHS, MAX_REFLEXIVE, check_gap};
 use crate::{Endpoint, RemoteCandidate, StrategyName, Tier, TransactionId};
 
@@ -273,7 +273,7 @@ impl Paths {
         usable
             .filter_map(|(endpoint, path)| {
                 let proof = path.proof?;
-                let score = Score::new(path.place(ranking), endpoint.family(), proof.rtt);
+                let score = Score::new(path.place(ranking), Address::of(*endpoint), proof.rtt);
                 Some(Choice { endpoint: *endpoint, score, proof })
             })
             .min_by_key(|choice| choice.score)
@@ -299,7 +299,7 @@ impl Paths {
     pub(super) fn score(&self, endpoint: Endpoint, ranking: &Ranking) -> Score {
         let proof = self.all.get(&endpoint).and_then(|path| path.proof);
         let rtt = proof.map_or(Duration::ZERO, |proof| proof.rtt);
-        Score::new(self.place(endpoint, ranking), endpoint.family(), rtt)
+        Score::new(self.place(endpoint, ranking), Address::of(endpoint), rtt)
     }
 
     /// The rank of one path, proven or not.

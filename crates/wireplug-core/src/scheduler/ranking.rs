@@ -1,8 +1,9 @@
-//! Rank: the order of the strategies in the config, then IPv6 before IPv4, then the round-trip time.
+//! Rank: the order of the strategies in the config, then the kind of address, then the round-trip time.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::{Family, StrategyName, Tier};
+use crate::{Endpoint, StrategyName, Tier};
 
 /// Which strategies are wanted for a peer, and in what order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,8 +20,20 @@ pub(super) struct Place(usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Score {
     place: Place,
-    family: Family,
+    address: Address,
     rtt: Duration,
+}
+
+/// The kinds of address within a tier, the preferred first.
+///
+/// IPv6 comes before IPv4, save link-local addresses: they say less than IPv4 ones (a scope that changes with
+/// each interface, which some WireGuard tools do not even print), and appear a second or two after an interface
+/// is up, when IPv4 works already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Address {
+    V6,
+    V4,
+    LinkLocal,
 }
 
 impl Ranking {
@@ -54,15 +67,25 @@ impl Ranking {
 }
 
 impl Score {
-    pub(super) const fn new(place: Place, family: Family, rtt: Duration) -> Self {
-        Self { place, family, rtt }
+    pub(super) const fn new(place: Place, address: Address, rtt: Duration) -> Self {
+        Self { place, address, rtt }
     }
 
     /// Whether a path with this score is worth a move from one with `current`. A shorter round trip
     /// alone must be shorter by a third and by 10 ms, or two like paths would take turns.
     pub(super) fn is_worth_a_move_from(self, current: Self) -> bool {
-        let kind = (self.place, self.family).cmp(&(current.place, current.family));
+        let kind = (self.place, self.address).cmp(&(current.place, current.address));
         kind.then_with(|| (self.rtt * 3 / 2 + Duration::from_millis(10)).cmp(&current.rtt)).is_lt()
+    }
+}
+
+impl Address {
+    pub(super) const fn of(endpoint: Endpoint) -> Self {
+        match endpoint.ip() {
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => Self::LinkLocal,
+            IpAddr::V6(_) => Self::V6,
+            IpAddr::V4(_) => Self::V4,
+        }
     }
 }
 
@@ -103,11 +126,13 @@ mod tests {
 
     #[test]
     fn a_little_less_delay_is_not_worth_a_move() {
-        let score = |place, family, ms| Score::new(Place(place), family, Duration::from_millis(ms));
-        assert!(!score(1, Family::V4, 40).is_worth_a_move_from(score(1, Family::V4, 50)));
-        assert!(score(1, Family::V4, 20).is_worth_a_move_from(score(1, Family::V4, 80)));
-        assert!(score(1, Family::V6, 90).is_worth_a_move_from(score(1, Family::V4, 20)));
-        assert!(score(0, Family::V4, 90).is_worth_a_move_from(score(1, Family::V6, 20)));
-        assert!(!score(2, Family::V6, 1).is_worth_a_move_from(score(1, Family::V4, 99)));
+        let score = |place, address, ms| Score::new(Place(place), address, Duration::from_millis(ms));
+        assert!(!score(1, Address::V4, 40).is_worth_a_move_from(score(1, Address::V4, 50)));
+        assert!(score(1, Address::V4, 20).is_worth_a_move_from(score(1, Address::V4, 80)));
+        assert!(score(1, Address::V6, 90).is_worth_a_move_from(score(1, Address::V4, 20)));
+        assert!(score(0, Address::V4, 90).is_worth_a_move_from(score(1, Address::V6, 20)));
+        assert!(score(1, Address::V4, 90).is_worth_a_move_from(score(1, Address::LinkLocal, 20)));
+        assert!(!score(1, Address::LinkLocal, 1).is_worth_a_move_from(score(1, Address::V4, 99)));
+        assert!(!score(2, Address::V6, 1).is_worth_a_move_from(score(1, Address::V4, 99)));
     }
 }
