@@ -39,7 +39,6 @@ pub struct Pair {
     seal_out: [u8; 32],
     seal_in: [u8; 32],
     check_key: [u8; 32],
-    relay_key: [u8; 32],
     #[zeroize(skip)]
     tag_out: CheckTag,
     #[zeroize(skip)]
@@ -126,7 +125,6 @@ impl Pair {
             seal_out: out.seal,
             seal_in: inward.seal,
             check_key: expand.key(b"check"),
-            relay_key: expand.key(b"relay"),
             tag_out: out.tag,
             tag_in: inward.tag,
         })
@@ -160,11 +158,6 @@ impl Pair {
     /// The tag in the checks that the peer sends: what a received check is looked up by.
     pub const fn tag_in(&self) -> CheckTag {
         self.tag_in
-    }
-
-    /// The key that binds this pair's ports to its relay allocation.
-    pub const fn relay_key(&self) -> &[u8; 32] {
-        &self.relay_key
     }
 
     pub(crate) const fn seal_out(&self) -> &[u8; 32] {

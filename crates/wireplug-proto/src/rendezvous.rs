@@ -5,16 +5,21 @@
 //! that later versions can add fields and kinds: an unknown field is skipped, an unknown kind decodes to
 //! `Unknown` and is to be ignored.
 
+mod access;
 mod client;
 mod server;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use wireplug_core::Endpoint;
 
 use crate::offer::{ip_bytes, socket_addr};
 use crate::pair::{Commitment, JoinToken, Side, Topic};
+use crate::relay::Credential;
+
+pub use access::{AccessToken, BadAccessToken};
 
 /// The WebSocket subprotocol (RFC 6455 section 1.9) of this version.
 pub const SUBPROTOCOL: &str = "wireplug.v1";
@@ -22,6 +27,8 @@ pub const SUBPROTOCOL: &str = "wireplug.v1";
 pub const MAX_FRAME: usize = 4096;
 /// The most addresses of a `Hello`: two, for each of two families, and room for as many again.
 pub const MAX_STUN: usize = 8;
+/// The most addresses of an `Allocated`.
+pub const MAX_RELAYS: usize = 8;
 /// The longest explanation of a refusal, in characters.
 pub const MAX_DETAIL: usize = 200;
 
@@ -64,6 +71,19 @@ pub enum ClientMessage {
     Ping {
         /// Comes back in the answer.
         id: u64,
+    },
+    /// Wants a place on the relay for a pair whose topic was joined; answered by [`ServerMessage::Allocated`].
+    /// Asked again on the same connection, it gets the same credential.
+    Allocate {
+        /// The pair's mailbox.
+        topic: Topic,
+        /// What the server's access list asks for, if it has one.
+        access: Option<AccessToken>,
+    },
+    /// Needs the place on the relay no more: this side's bindings end at once.
+    Release {
+        /// The pair's mailbox.
+        topic: Topic,
     },
     /// A kind of a later version: to be ignored, or refused as [`Reason::Unsupported`].
     Unknown,
@@ -116,8 +136,35 @@ pub enum ServerMessage {
         /// Of the ping.
         id: u64,
     },
+    /// A place on the relay.
+    Allocated {
+        /// The pair's mailbox.
+        topic: Topic,
+        /// The place.
+        allocation: Allocation,
+    },
+    /// The other side has asked for a place on the relay: it takes both to use it.
+    RelayCalled {
+        /// The pair's mailbox.
+        topic: Topic,
+    },
     /// A kind of a later version: to be ignored.
     Unknown,
+}
+
+/// A pair's place on the relay, as one side is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allocation {
+    /// To bind with ([`crate::stun::relay`], [`crate::relay`]).
+    pub credential: Credential,
+    /// Where the relay is. An unspecified IP stands for the host that the daemon is connected to. At most
+    /// [`MAX_RELAYS`]; never an address that UDP cannot be sent to.
+    pub relays: Vec<IpAddr>,
+    /// The relay's UDP ports at each of these addresses; the client binds to one that it does not use for another
+    /// pair.
+    pub ports: RangeInclusive<u16>,
+    /// How long it is kept without any packet; whole seconds.
+    pub lifetime: Duration,
 }
 
 /// What a refusal is about.
@@ -131,6 +178,8 @@ pub enum About {
     Verify(u64),
     /// The connection as a whole, which the server may close.
     Connection,
+    /// A place on the relay.
+    Allocate(Topic),
 }
 
 /// Why the server did not do what it was asked.
@@ -153,6 +202,8 @@ pub enum Reason {
     Unsupported = 6,
     /// Not to be understood.
     Malformed = 7,
+    /// The server's access list does not have the token, or there was none.
+    Denied = 8,
 }
 
 /// Why a frame is no message.
@@ -227,6 +278,7 @@ impl Reason {
             5 => Self::Full,
             6 => Self::Unsupported,
             7 => Self::Malformed,
+            8 => Self::Denied,
             _ => Self::Other,
         }
     }

@@ -5,6 +5,7 @@
 //! | check: Binding with MESSAGE-INTEGRITY-SHA256 under the pair's key | the two daemons | [`check`] |
 //! | Binding, to learn a mapping and to own an address | daemon and server | [`binding`] |
 //! | probe: Binding indication with a nonce | server to daemon | [`probe`] |
+//! | bind: Binding with MESSAGE-INTEGRITY-SHA256 under a credential of the server's | daemon and relay | [`relay`] |
 //!
 //! [`classify`] sorts what arrives by looks, without any key; only then is a MAC computed, for one pair at most.
 //! Attributes are written and typed by the `stun-types` crate. Its reader is not used, because it warns in
@@ -14,6 +15,7 @@
 pub mod binding;
 pub mod check;
 pub mod probe;
+pub mod relay;
 
 mod frame;
 mod integrity;
@@ -42,6 +44,10 @@ mod private {
     /// Zeros that make a request as long as its longest answer. Not PADDING of RFC 5780 section 7.6, which
     /// makes the server answer with a full MTU.
     pub(super) const FILLER: u16 = 0xe0d3;
+    /// A counter of 8 bytes in network order, in a request to a relay.
+    pub(super) const ORDER: u16 = 0xe0d4;
+    /// Flags and lifetime of a relay's binding, 4 bytes each in network order.
+    pub(super) const BOUND: u16 = 0xe0d5;
 }
 
 /// What a datagram with the magic cookie looks like. Nothing of it is proven.

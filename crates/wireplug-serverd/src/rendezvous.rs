@@ -236,9 +236,11 @@ impl Rendezvous {
             ClientMessage::Join { topic, .. } => About::Join(*topic),
             ClientMessage::Publish { topic, .. } => About::Publish(*topic),
             ClientMessage::Verify { id, .. } => About::Verify(*id),
-            ClientMessage::Leave { .. } | ClientMessage::Ping { .. } | ClientMessage::Unknown => {
-                About::Connection
-            }
+            ClientMessage::Allocate { topic, .. } => About::Allocate(*topic),
+            ClientMessage::Leave { .. }
+            | ClientMessage::Release { .. }
+            | ClientMessage::Ping { .. }
+            | ClientMessage::Unknown => About::Connection,
         };
         if let Err(refusal) = self.act(now, from, message) {
             self.refuse(now, from, about, refusal, 1);

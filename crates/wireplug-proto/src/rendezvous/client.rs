@@ -1,19 +1,22 @@
 //! The client's messages as numbered fields.
 //!
 //! ```text
-//! message Client  { oneof kind { Join join = 1; Leave leave = 2; Publish publish = 3; Verify verify = 4; Ping ping = 5; } }
+//! message Client  { oneof kind { Join join = 1; Leave leave = 2; Publish publish = 3; Verify verify = 4; Ping ping = 5;
+//!                   Allocate allocate = 6; Release release = 7; } }
 //! message Join    { bytes topic = 1; uint32 side = 2; bytes token = 3; bytes other_commitment = 4; }
 //! message Leave   { bytes topic = 1; }
 //! message Publish { bytes topic = 1; bytes sealed = 2; }
 //! message Verify  { uint64 id = 1; Address endpoint = 2; bytes nonce = 3; }
 //! message Ping    { uint64 id = 1; }
+//! message Allocate { bytes topic = 1; string access = 2; }
+//! message Release { bytes topic = 1; }
 //! ```
 
 use prost::Message as _;
 use wireplug_core::Endpoint;
 use zeroize::Zeroize as _;
 
-use super::{AddressFields, ClientMessage, Fields, FrameError};
+use super::{AccessToken, AddressFields, ClientMessage, Fields, FrameError};
 use crate::pair::{Commitment, JoinToken, Side};
 
 pub(super) fn encode(message: &ClientMessage) -> Vec<u8> {
@@ -34,6 +37,11 @@ pub(super) fn encode(message: &ClientMessage) -> Vec<u8> {
             nonce: nonce.to_vec(),
         })),
         ClientMessage::Ping { id } => Some(Kind::Ping(Ping { id: *id })),
+        ClientMessage::Allocate { topic, access } => Some(Kind::Allocate(Allocate {
+            topic: topic.as_bytes().to_vec(),
+            access: access.as_ref().map(|access| access.expose().to_owned()).unwrap_or_default(),
+        })),
+        ClientMessage::Release { topic } => Some(Kind::Release(Release { topic: topic.as_bytes().to_vec() })),
         ClientMessage::Unknown => None,
     };
     Client { kind }.encode_to_vec()
@@ -53,13 +61,17 @@ pub(super) fn decode(frame: &[u8]) -> Result<ClientMessage, FrameError> {
         }
         Some(Kind::Verify(verify)) => verify.parse(),
         Some(Kind::Ping(ping)) => Ok(ClientMessage::Ping { id: ping.id }),
+        Some(Kind::Allocate(mut allocate)) => allocate.parse(),
+        Some(Kind::Release(release)) => {
+            Ok(ClientMessage::Release { topic: Fields("Release").topic(&release.topic)? })
+        }
         None => Ok(ClientMessage::Unknown),
     }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Client {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     kind: Option<Kind>,
 }
 
@@ -75,6 +87,10 @@ enum Kind {
     Verify(Verify),
     #[prost(message, tag = "5")]
     Ping(Ping),
+    #[prost(message, tag = "6")]
+    Allocate(Allocate),
+    #[prost(message, tag = "7")]
+    Release(Release),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -117,6 +133,39 @@ struct Verify {
 struct Ping {
     #[prost(uint64, tag = "1")]
     id: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Allocate {
+    #[prost(bytes = "vec", tag = "1")]
+    topic: Vec<u8>,
+    #[prost(string, tag = "2")]
+    access: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Release {
+    #[prost(bytes = "vec", tag = "1")]
+    topic: Vec<u8>,
+}
+
+impl Allocate {
+    fn parse(&mut self) -> Result<ClientMessage, FrameError> {
+        let fields = Fields("Allocate");
+        let topic = fields.topic(&self.topic)?;
+        if self.access.is_empty() {
+            return Ok(ClientMessage::Allocate { topic, access: None });
+        }
+        let access = AccessToken::new(std::mem::take(&mut self.access));
+        let access = access.map_err(|_| fields.wrong("access", "must have 1 to 128 visible characters"))?;
+        Ok(ClientMessage::Allocate { topic, access: Some(access) })
+    }
+}
+
+impl Drop for Allocate {
+    fn drop(&mut self) {
+        self.access.zeroize();
+    }
 }
 
 impl Join {

@@ -15,7 +15,7 @@ use stun_types::attribute::XorMappedAddress;
 use wireplug_core::{Tier, TransactionId};
 
 use super::frame::{Class, Frame};
-use super::integrity::{hex_digits, verify};
+use super::integrity::{from_hex_digits, hex_digits, verify};
 use super::writer::{Writer, canonical, transaction_number};
 use crate::pair::{CheckTag, Pair};
 
@@ -138,20 +138,7 @@ impl Pair {
 
 /// The tag in a request's USERNAME, if it has the form of one: 16 lower-case hex digits.
 pub(super) fn tag(frame: &Frame<'_>) -> Option<CheckTag> {
-    let digits: &[u8; 16] = frame.value(USERNAME)?.try_into().ok()?;
-    let mut tag = [0; 8];
-    for (byte, digits) in tag.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = nibble(digits[0])? << 4 | nibble(digits[1])?;
-    }
-    Some(CheckTag::from_bytes(tag))
-}
-
-const fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
+    Some(CheckTag::from_bytes(from_hex_digits(frame.value(USERNAME)?)?))
 }
 
 /// The address that a response says it saw, if it says one.

@@ -36,6 +36,26 @@ fn password(key: &[u8; 32]) -> Zeroizing<[u8; 64]> {
     text
 }
 
+/// The bytes of lower-case hex digits, if these are exactly as many.
+pub(super) fn from_hex_digits<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if digits.len() != 2 * N {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = nibble(digits[0])? << 4 | nibble(digits[1])?;
+    }
+    Some(bytes)
+}
+
+const fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
 /// A byte as two lower-case hex digits.
 pub(super) const fn hex_digits(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -17,7 +17,6 @@ pub(crate) const SECRETS: [(&str, &str); 8] = [
     ("seal key out", "9f65f3a311eaee04351422ae2e8db5900ab766597e4c4df75784500199b2c1a4"),
     ("seal key in", "581fc75e4c9d9c54462039d9edc5850d1fc4336cd4608c2ca9b08d4dc87a2738"),
     ("check key", "3c45b9bcb1915f0f47e8fb2fb6706c4d821d8cd57eed27323176b97776221ab1"),
-    ("relay key", "7ba8f0e2b9cf1e0cf7afbd484658b10aa8faa9ba183e6a50d3d039fa3b110403"),
 ];
 
 pub(crate) fn private(first: u8) -> PrivateKey {

@@ -42,6 +42,9 @@ impl Rendezvous {
                 self.send(from, ServerMessage::Pong { id });
                 Ok(())
             }
+            ClientMessage::Allocate { .. } | ClientMessage::Release { .. } => {
+                Err(Refusal::new(Reason::Unsupported, "this server does not relay"))
+            }
             ClientMessage::Unknown => {
                 Err(Refusal::new(Reason::Unsupported, "this server does not know this kind of message"))
             }

@@ -193,6 +193,8 @@ impl Session {
             }
             ServerMessage::Offer { .. }
             | ServerMessage::Joined { .. }
+            | ServerMessage::Allocated { .. }
+            | ServerMessage::RelayCalled { .. }
             | ServerMessage::Pong { .. }
             | ServerMessage::Unknown => None,
         }
@@ -294,7 +296,7 @@ impl Session {
                     mailbox.publish = due;
                 }
             }
-            About::Verify(_) | About::Connection => {}
+            About::Verify(_) | About::Connection | About::Allocate(_) => {}
         }
     }
 }

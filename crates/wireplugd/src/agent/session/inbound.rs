@@ -173,5 +173,6 @@ fn about_word(about: &About) -> &'static str {
         About::Publish(_) => "an offer",
         About::Verify(_) => "a probe",
         About::Connection => "the connection",
+        About::Allocate(_) => "a place on the relay",
     }
 }
