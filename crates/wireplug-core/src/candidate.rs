@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::Endpoint;
+use crate::evidence::Evidence;
 
 /// The name of a strategy: 1 to 32 of `a-z`, `0-9` and `-`, such as `hole-punch`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,8 +123,8 @@ pub struct Candidate {
     pub proof: Proof,
     /// How long it holds from now on, if that is known; a strategy emits it again to prolong it.
     pub lifetime: Option<Duration>,
-    /// How it was found, in words for status: "mapping seen by 203.0.113.7:3478".
-    pub evidence: String,
+    /// How it was found, for status.
+    pub evidence: Evidence,
 }
 
 /// One address where a peer may be reached: from its offer, or from a strategy on this side

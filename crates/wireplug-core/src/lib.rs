@@ -7,6 +7,7 @@
 mod address;
 mod candidate;
 mod check;
+mod evidence;
 mod key;
 mod offer;
 pub mod scheduler;
@@ -14,5 +15,6 @@ pub mod scheduler;
 pub use address::{Endpoint, Family, NotAnEndpoint, is_global, is_link_local};
 pub use candidate::{BadStrategyName, Candidate, Mapping, Proof, Reach, RemoteCandidate, StrategyName, Tier};
 pub use check::TransactionId;
+pub use evidence::Evidence;
 pub use key::{ParseKeyError, PrivateKey, PublicKey};
 pub use offer::{MAX_CANDIDATES, Offer, OfferVersion};

@@ -27,7 +27,7 @@ pub fn direct(addresses: &[IpAddr], port: u16) -> Vec<Candidate> {
             tier: Tier::Direct,
             proof: Proof::Server,
             lifetime: None,
-            evidence: "an address of this host".to_owned(),
+            evidence: "an address of this host".into(),
         })
         .collect()
 }
@@ -213,7 +213,7 @@ fn found(mapped: SocketAddr) -> Option<Said> {
         tier: Tier::Punched,
         proof: Proof::Done(Reach::Filtered),
         lifetime: None,
-        evidence: "mapping seen by the server".to_owned(),
+        evidence: "mapping seen by the server".into(),
     }))
 }
 

@@ -17,6 +17,8 @@ pub struct OptionDoc {
     pub default: &'static str,
     /// What it does.
     pub about: &'static str,
+    /// Whether its value must not be shown: a token, a password.
+    pub secret: bool,
 }
 
 /// What is wrong in a strategy's table.

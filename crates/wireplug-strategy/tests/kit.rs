@@ -49,8 +49,13 @@ impl Default for Example {
     }
 }
 
-const OPTIONS: &[OptionDoc] =
-    &[OptionDoc { key: "defect", accepts: "a defect", default: "nothing", about: "what is wrong" }];
+const OPTIONS: &[OptionDoc] = &[OptionDoc {
+    key: "defect",
+    accepts: "a defect",
+    default: "nothing",
+    about: "what is wrong",
+    secret: false,
+}];
 
 const EXAMPLE: Registration = Registration {
     name: "example",
@@ -179,8 +184,13 @@ async fn refusing_without_the_key() {
 
 #[tokio::test(start_paused = true)]
 async fn describing_badly() {
-    const UNDOCUMENTED: &[OptionDoc] =
-        &[OptionDoc { key: "defect", accepts: "", default: "nothing", about: "what is wrong" }];
+    const UNDOCUMENTED: &[OptionDoc] = &[OptionDoc {
+        key: "defect",
+        accepts: "",
+        default: "nothing",
+        about: "what is wrong",
+        secret: false,
+    }];
     const TWICE: &[OptionDoc] = &[OPTIONS[0], OPTIONS[0]];
     for bad in [
         Registration { name: "No Name", ..EXAMPLE },
@@ -292,6 +302,6 @@ fn candidate(defect: Defect, context: &Context, endpoint: Endpoint) -> Candidate
         tier: Tier::Punched,
         proof: Proof::Server,
         lifetime: None,
-        evidence: "an example".to_owned(),
+        evidence: "an example".into(),
     }
 }

@@ -14,9 +14,16 @@ const OPTIONS: &[OptionDoc] = &[
         accepts: "a length of time from \"1m\" to \"1d\"",
         default: "1h",
         about: "how long",
+        secret: false,
     },
-    OptionDoc { key: "retries", accepts: "a number from 0 to 255", default: "3", about: "how often" },
-    OptionDoc { key: "routers", accepts: "a list of addresses", default: "[]", about: "whom" },
+    OptionDoc {
+        key: "retries",
+        accepts: "a number from 0 to 255",
+        default: "3",
+        about: "how often",
+        secret: false,
+    },
+    OptionDoc { key: "routers", accepts: "a list of addresses", default: "[]", about: "whom", secret: false },
 ];
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]

@@ -11,8 +11,13 @@ use wireplug_strategy::options::{self, OptionDoc};
 use wireplug_strategy::{BoxFuture, ConfigError as OptionError, Context, Failure, Registration, Strategy};
 use wireplugd::config::{Config, ConfigError};
 
-const OPTIONS: &[OptionDoc] =
-    &[OptionDoc { key: "lease", accepts: "seconds, 60 to 86400", default: "3600", about: "how long" }];
+const OPTIONS: &[OptionDoc] = &[OptionDoc {
+    key: "lease",
+    accepts: "seconds, 60 to 86400",
+    default: "3600",
+    about: "how long",
+    secret: false,
+}];
 
 struct Test;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use wireplug_core::{Candidate, Endpoint, Proof, StrategyName, Tier};
+use wireplug_core::{Candidate, Endpoint, Evidence, Proof, StrategyName, Tier};
 use wireplug_strategy::{
     Binding, BoxFuture, ConfigError, Context, Event, Failure, Host, PortError, Registration, ResolveError,
     Resolved, Situation, Strategy,
@@ -40,7 +40,7 @@ fn candidate(port: u16) -> Candidate {
         tier: Tier::Direct,
         proof: Proof::Server,
         lifetime: None,
-        evidence: String::new(),
+        evidence: Evidence::default(),
     }
 }
 

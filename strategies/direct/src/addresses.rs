@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use wireplug_core::{Candidate, Endpoint, Family, Proof, Tier, is_global};
+use wireplug_core::{Candidate, Endpoint, Evidence, Family, Proof, Tier, is_global};
 use wireplug_strategy::{Context, HostAddress, Situation};
 
 /// The most addresses of one family that are offered. An offer holds 16 candidates of all strategies, and
@@ -37,7 +37,7 @@ impl OwnAddresses {
                 tier: Tier::Direct,
                 proof: Proof::Server,
                 lifetime: None,
-                evidence: format!("address of {link}"),
+                evidence: Evidence::new(format!("address of {link}")).with("link", link),
             };
             context.found(generation, candidate);
         }

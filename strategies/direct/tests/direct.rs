@@ -57,7 +57,7 @@ async fn public_addresses_need_the_servers_proof() {
     for candidate in standing.candidates.values() {
         assert_eq!(candidate.tier, Tier::Direct);
         assert_eq!(candidate.proof, wireplug_core::Proof::Server);
-        assert_eq!(candidate.evidence, "address of eth0");
+        assert_eq!(candidate.evidence.words(), "address of eth0");
     }
     assert!(run.host.notes().is_empty());
 }

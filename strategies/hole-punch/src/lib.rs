@@ -41,6 +41,7 @@ const OPTIONS: &[OptionDoc] = &[OptionDoc {
     accepts: "a length of time from \"5s\" to \"5m\"",
     default: "20s",
     about: "how often the NAT's mapping is kept alive while a peer is worked on",
+    secret: false,
 }];
 
 inventory::submit! {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use wireplug_core::{Endpoint, Mapping, is_global};
+use wireplug_core::{Endpoint, Evidence, Mapping, is_global};
 
 /// What is concluded of one family.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,7 +11,7 @@ pub(crate) struct Picture {
     /// How the NAT maps.
     pub(crate) mapping: Mapping,
     /// Where we may be reached through it, and how that is known.
-    pub(crate) reachable: Option<(Endpoint, String)>,
+    pub(crate) reachable: Option<(Endpoint, Evidence)>,
 }
 
 impl Picture {
@@ -34,7 +34,8 @@ impl Picture {
             return Self { mapping: Mapping::DestinationDependent, reachable: None };
         }
         let servers: Vec<_> = counting.iter().map(|(server, _)| server.to_string()).collect();
-        let evidence = format!("mapping {first} seen by {}", servers.join(" and "));
+        let evidence = Evidence::new(format!("mapping {first} seen by {}", servers.join(" and ")))
+            .with("seen_by", servers.join(" "));
         let mapping = if counting.len() > 1 { Mapping::Fixed } else { Mapping::Unknown };
         Self { mapping, reachable: Some((*first, evidence)) }
     }
@@ -61,7 +62,7 @@ mod tests {
         assert_eq!(picture.mapping, Mapping::Unknown);
         let (endpoint, evidence) = picture.reachable.unwrap();
         assert_eq!(endpoint.to_string(), "9.9.9.9:1000");
-        assert_eq!(evidence, "mapping 9.9.9.9:1000 seen by 203.0.113.1:1");
+        assert_eq!(evidence.words(), "mapping 9.9.9.9:1000 seen by 203.0.113.1:1");
     }
 
     #[test]
@@ -69,7 +70,7 @@ mod tests {
         let picture = draw(&[("203.0.113.1:1", "9.9.9.9:1000"), ("203.0.113.2:1", "9.9.9.9:1000")]);
         assert_eq!(picture.mapping, Mapping::Fixed);
         let (_, evidence) = picture.reachable.unwrap();
-        assert_eq!(evidence, "mapping 9.9.9.9:1000 seen by 203.0.113.1:1 and 203.0.113.2:1");
+        assert_eq!(evidence.words(), "mapping 9.9.9.9:1000 seen by 203.0.113.1:1 and 203.0.113.2:1");
     }
 
     #[test]

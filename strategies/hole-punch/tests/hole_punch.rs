@@ -75,13 +75,16 @@ async fn the_first_answer_is_a_candidate_and_the_second_proves_its_kind() {
     assert_eq!(standing.mapping, Mapping::Unknown);
     let candidate = standing.candidates.values().next().unwrap();
     assert_eq!((candidate.tier, candidate.proof), (Tier::Punched, Proof::Done(Reach::Filtered)));
-    assert_eq!(candidate.evidence, "mapping 5.6.7.8:40001 seen by 203.0.113.1:3478");
+    assert_eq!(candidate.evidence.words(), "mapping 5.6.7.8:40001 seen by 203.0.113.1:3478");
 
     run.after(20 * MS).await;
     let standing = run.host.standing();
     assert_eq!(standing.mapping, Mapping::Fixed);
     let candidate = standing.candidates.values().next().unwrap();
-    assert_eq!(candidate.evidence, "mapping 5.6.7.8:40001 seen by 203.0.113.1:3478 and 203.0.113.2:3478");
+    assert_eq!(
+        candidate.evidence.words(),
+        "mapping 5.6.7.8:40001 seen by 203.0.113.1:3478 and 203.0.113.2:3478"
+    );
     assert!(run.host.notes().is_empty());
 }
 

@@ -34,7 +34,7 @@ async fn a_mapping_is_a_candidate_for_the_server_to_prove() {
     assert_eq!(candidate.endpoint.to_string(), "5.6.7.8:51820");
     assert_eq!((candidate.tier, candidate.proof), (Tier::Mapped, Proof::Server));
     assert_eq!(candidate.lifetime, Some(seconds(3600)));
-    assert_eq!(candidate.evidence, "NAT-PMP: router 192.168.1.1 maps 5.6.7.8:51820 to us for 3600 s");
+    assert_eq!(candidate.evidence.words(), "NAT-PMP: router 192.168.1.1 maps 5.6.7.8:51820 to us for 3600 s");
     assert_eq!(map_requests(&lab.router.heard()), [(PORT, PORT, 3600)]);
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn own(at: &str, strategy: &str, tier: Tier, proof: Proof) -> Candida
         tier,
         proof,
         lifetime: None,
-        evidence: "a test".to_owned(),
+        evidence: "a test".into(),
     }
 }
 

@@ -54,17 +54,20 @@ pub const OPTIONS: [OptionDoc; 3] = [
         accepts: "\"needed\" or \"always\"",
         default: "needed",
         about: "when a router is asked: where punching is not enough, or on every network",
+        secret: false,
     },
     OptionDoc {
         key: "lease",
         accepts: "a length of time from \"2m\" to \"24h\"",
         default: "1h",
         about: "for how long a mapping is asked for; it is renewed at half of it",
+        secret: false,
     },
     OptionDoc {
         key: "check",
         accepts: "a length of time from \"5s\" to \"1h\"",
         default: "2m",
         about: "how often the router is asked whether it still knows a mapping",
+        secret: false,
     },
 ];

@@ -251,7 +251,7 @@ mod tests {
             tier: Tier::Direct,
             proof: Proof::Server,
             lifetime: None,
-            evidence: evidence.to_owned(),
+            evidence: evidence.into(),
         })
     }
 

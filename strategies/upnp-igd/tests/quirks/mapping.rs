@@ -239,7 +239,7 @@ async fn igd_2_chooses_a_free_port_itself() {
     let run = lab.mapped().await;
     assert_eq!(candidates(&run), ["5.6.7.8:51821"]);
     let evidence = run.host.standing().candidates.into_values().next().unwrap().evidence;
-    assert!(evidence.contains("UPnP IGD 2 (Fake 1)"), "{evidence}");
+    assert!(evidence.words().contains("UPnP IGD 2 (Fake 1)"), "{evidence}");
     // Renewed at the same port.
     run.after(seconds(3000)).await;
     assert_eq!(candidates(&run), ["5.6.7.8:51821"]);

@@ -1,7 +1,9 @@
 //! What the daemon is told.
 
+use std::net::SocketAddr;
+
 use tokio::time::Instant;
-use wireplug_core::{Candidate, Endpoint, Proof, Tier};
+use wireplug_core::{Candidate, Endpoint, Evidence, Proof, Tier};
 
 use super::Ledger;
 use super::line::Held;
@@ -12,13 +14,17 @@ impl Ledger {
     pub(super) fn say_again(&mut self, now: Instant, index: usize) {
         let line = &mut self.lines[index];
         let (gateway, strategy) = (line.site.gateway.ip, self.name.clone());
+        let inside = SocketAddr::new(line.site.source, line.port);
         let Some(held) = line.held_mut().filter(|held| !held.said) else { return };
         held.said = true;
         let lifetime = held.expires.map(|at| at.saturating_duration_since(now));
         let lease =
             held.lease.map_or_else(|| "for good".to_owned(), |lease| format!("for {} s", lease.as_secs()));
         let words = format!("router {gateway} maps {} to us {lease}", held.external);
-        let evidence = format!("{}: {words}", held.version);
+        let evidence = Evidence::new(format!("{}: {words}", held.version))
+            .with("gateway", gateway)
+            .with("protocol", &held.version)
+            .with("inside", inside);
         let Ok(endpoint) = Endpoint::new(held.external) else { return };
         let candidate =
             Candidate { endpoint, strategy, tier: Tier::Mapped, proof: Proof::Server, lifetime, evidence };

@@ -17,7 +17,7 @@ impl Session<'_> {
     pub(super) fn strategy_said(&mut self, Found { strategy, generation, event }: Found) {
         let input = match event {
             Event::Found(candidate) => {
-                debug!(%strategy, endpoint = %candidate.endpoint, evidence = candidate.evidence, "candidate found");
+                debug!(%strategy, endpoint = %candidate.endpoint, evidence = candidate.evidence.words(), "candidate found");
                 Input::Found { generation, candidate }
             }
             Event::Lost(endpoint) => Input::Lost { generation, strategy, endpoint },
