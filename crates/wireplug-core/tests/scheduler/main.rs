@@ -9,4 +9,5 @@ mod moving;
 mod neighbours;
 mod offers;
 mod rounds;
+mod steps;
 mod watching;

@@ -1,0 +1,156 @@
+//! Whatever can happen to a scheduler, as a list of steps, and what must hold after each. The fuzz target `scheduler`
+//! plays such lists too.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use wireplug_core::scheduler::{Input, Keepalive, Unsendable, Verdict};
+use wireplug_core::{Mapping, Proof, Reach, Tier};
+
+use super::driver::{Driver, PEER, endpoint, name, offer, own, remote};
+
+const PLACES: [&str; 4] =
+    ["198.51.100.7:51820", "198.51.100.8:40001", "192.168.1.9:51820", "[2a00::7]:51820"];
+
+/// Something that happens.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Pass(u64),
+    Look { keepalive: u8, endpoint: Option<usize>, rx: u16, tx: u16 },
+    Handshake(usize),
+    Offer { instance: u64, revision: u32, places: Vec<usize> },
+    Asked { place: usize, tier: u8, nominated: bool },
+    Answer(usize),
+    Found { place: usize, proven: bool },
+    Lost(usize),
+    Judged(usize, u8),
+    Unsendable(usize, bool),
+    NetworkChanged,
+    Server(bool),
+    Mapping(u8),
+}
+
+/// Any list of steps.
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    proptest::collection::vec(step(), 1..60)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let place = 0..PLACES.len();
+    prop_oneof![
+        6 => (0u64..20_000).prop_map(Step::Pass),
+        3 => (0u8..3, proptest::option::of(place.clone()), any::<u16>(), any::<u16>())
+            .prop_map(|(keepalive, endpoint, rx, tx)| Step::Look { keepalive, endpoint, rx, tx }),
+        1 => place.clone().prop_map(Step::Handshake),
+        3 => (0u64..4, 0u32..8, proptest::collection::vec(place.clone(), 0..4))
+            .prop_map(|(instance, revision, places)| Step::Offer { instance, revision, places }),
+        3 => (place.clone(), 0u8..6, any::<bool>())
+            .prop_map(|(place, tier, nominated)| Step::Asked { place, tier, nominated }),
+        5 => place.clone().prop_map(Step::Answer),
+        2 => (place.clone(), any::<bool>()).prop_map(|(place, proven)| Step::Found { place, proven }),
+        1 => place.clone().prop_map(Step::Lost),
+        1 => (place.clone(), 0u8..4).prop_map(|(place, verdict)| Step::Judged(place, verdict)),
+        1 => (place, any::<bool>()).prop_map(|(place, tunnel)| Step::Unsendable(place, tunnel)),
+        1 => Just(Step::NetworkChanged),
+        2 => any::<bool>().prop_map(Step::Server),
+        1 => (0u8..4).prop_map(Step::Mapping),
+    ]
+}
+
+/// Plays steps, and says what did not hold: nothing unproven is applied, and nothing spins.
+pub(crate) fn play(initiator: bool, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let mut driver = if initiator { Driver::initiator() } else { Driver::follower() }.begun();
+    let mut proven = BTreeSet::new();
+    for step in steps {
+        let before = driver.applied().len();
+        let checks = driver.checks.len();
+        let passed = if let Step::Pass(ms) = &step { *ms } else { 0 };
+        take(&mut driver, step, &mut proven);
+        for applied in &driver.applied()[before..] {
+            prop_assert!(
+                proven.iter().any(|place| endpoint(place) == *applied),
+                "{applied} was never proven"
+            );
+        }
+        // Four places, at most 20 checks a second each at the very quickest.
+        let sent = (driver.checks.len() - checks) as u64;
+        prop_assert!(sent <= 12 + 4 * (8 + passed / 50), "{sent} checks in {passed} ms");
+        if let Some((at, why)) = driver.scheduler.poll_timeout() {
+            prop_assert!(at > driver.now, "it wants to be woken in the past, for {why}");
+        }
+    }
+    Ok(())
+}
+
+/// Takes a step; adds the place to `proven` if the step proves it.
+fn take(driver: &mut Driver, step: Step, proven: &mut BTreeSet<&'static str>) {
+    let generation = driver.scheduler.generation();
+    let tiers = [
+        ("lan-mdns", Tier::Lan),
+        ("direct", Tier::Direct),
+        ("hole-punch", Tier::Punched),
+        ("relay", Tier::Relay),
+    ];
+    match step {
+        Step::Pass(ms) => driver.pass(Duration::from_millis(ms)),
+        Step::Look { keepalive, endpoint: at, rx, tx } => {
+            driver.view.keepalive = match keepalive {
+                0 => Keepalive::Off,
+                1 => Keepalive::Ours(25),
+                _ => Keepalive::Theirs(25),
+            };
+            driver.view.endpoint = at.map(|place| endpoint(PLACES[place]));
+            driver.view.rx_bytes = u64::from(rx);
+            driver.view.tx_bytes = u64::from(tx);
+            driver.look();
+        }
+        Step::Handshake(place) => driver.handshake(PLACES[place]),
+        Step::Offer { instance, revision, places } => {
+            let candidates =
+                places.iter().map(|place| remote(PLACES[*place], tiers[*place].0, tiers[*place].1));
+            driver.take(Input::OfferArrived {
+                peer: PEER,
+                offer: offer(instance, revision, candidates.collect()),
+            });
+        }
+        Step::Asked { place, tier, nominated } => {
+            driver.asked(PLACES[place], Tier::from_number(tier).unwrap(), nominated);
+        }
+        Step::Answer(place) => {
+            let at = endpoint(PLACES[place]);
+            if driver.checks.iter().any(|check| check.to == at) {
+                proven.insert(PLACES[place]);
+                driver.answer(PLACES[place]);
+            }
+        }
+        Step::Found { place, proven } => {
+            let proof = if proven { Proof::Done(Reach::Filtered) } else { Proof::Server };
+            let candidate = own(PLACES[place], tiers[place].0, tiers[place].1, proof);
+            driver.take(Input::Found { generation, candidate });
+        }
+        Step::Lost(place) => {
+            let strategy = name(tiers[place].0);
+            driver.take(Input::Lost { generation, strategy, endpoint: endpoint(PLACES[place]) });
+        }
+        Step::Judged(place, verdict) => {
+            let verdict = match verdict {
+                0 => Verdict::Open,
+                1 => Verdict::Filtered,
+                2 => Verdict::Unknown,
+                _ => Verdict::Wrong { why: "a test".to_owned() },
+            };
+            driver.take(Input::Verdict { generation, endpoint: endpoint(PLACES[place]), verdict });
+        }
+        Step::Unsendable(place, tunnel) => {
+            let why = if tunnel { Unsendable::ThroughTunnel } else { Unsendable::NoRoute };
+            driver.take(Input::Unsendable { peer: PEER, to: endpoint(PLACES[place]), why });
+        }
+        Step::NetworkChanged => driver.take(Input::NetworkChanged),
+        Step::Server(true) => driver.take(Input::ServerUp),
+        Step::Server(false) => driver.take(Input::ServerDown { why: "a test".to_owned() }),
+        Step::Mapping(mapping) => {
+            driver.take(Input::Mapping { generation, mapping: Mapping::from_number(mapping) });
+        }
+    }
+}
