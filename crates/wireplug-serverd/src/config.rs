@@ -1,12 +1,14 @@
 //! `serverd.toml`: every key is optional, every mistake names its file, line, column and what is accepted.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+mod relay;
 mod value;
+
+pub use relay::{AccessHash, RelayConfig, WeakToken};
 
 /// Where the server looks for its configuration when it is told no other place.
 pub const DEFAULT_PATH: &str = "/etc/wireplug/serverd.toml";
@@ -36,19 +38,8 @@ pub struct Config {
     /// Reverse proxies whose `X-Forwarded-For` is believed.
     #[serde(deserialize_with = "value::addresses")]
     pub trusted_proxies: Vec<IpAddr>,
-    /// The relay, which this version does not run yet.
+    /// The relay.
     pub relay: RelayConfig,
-}
-
-/// The `[relay]` table. It is checked, so that a file written for a later version is not refused.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct RelayConfig {
-    /// Whether packets of pairs that cannot meet are to be forwarded.
-    pub enabled: bool,
-    /// The UDP ports to forward on, both ends included.
-    #[serde(deserialize_with = "value::port_range")]
-    pub ports: RangeInclusive<u16>,
 }
 
 /// Why a configuration is refused.
@@ -98,12 +89,6 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             relay: RelayConfig::default(),
         }
-    }
-}
-
-impl Default for RelayConfig {
-    fn default() -> Self {
-        Self { enabled: true, ports: 3479..=3510 }
     }
 }
 
@@ -160,7 +145,23 @@ impl Config {
         if count(true) || count(false) {
             return Some("public names more addresses of a family than udp does: list each address in both");
         }
-        None
+        if self.relay.enabled && self.udp.iter().any(|addr| self.relay.ports.contains(&addr.port())) {
+            return Some("relay.ports contains a port of udp: choose ports that nothing else uses");
+        }
+        self.relay.conflict()
+    }
+
+    /// The addresses that the relay forwards on: its own, else those of `udp`, each once.
+    pub fn relay_addresses(&self) -> Vec<IpAddr> {
+        let mut addresses = Vec::new();
+        let udp = self.udp.iter().map(SocketAddr::ip);
+        let own = self.relay.addresses.iter().copied();
+        for ip in if self.relay.addresses.is_empty() { udp.collect() } else { own.collect::<Vec<_>>() } {
+            if !addresses.contains(&ip) {
+                addresses.push(ip);
+            }
+        }
+        addresses
     }
 }
 
@@ -205,7 +206,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.udp.len(), 2);
-        assert_eq!(config.relay, RelayConfig { enabled: false, ports: 4000..=4001 });
+        assert_eq!(
+            config.relay,
+            RelayConfig { enabled: false, ports: 4000..=4001, ..RelayConfig::default() }
+        );
         assert_eq!(config.key.as_deref(), Some(Path::new("/k")));
     }
 
@@ -236,6 +240,51 @@ mod tests {
     }
 
     #[test]
+    fn the_relays_table_is_read() {
+        let token = "0123456789abcdef";
+        let config = parse(&format!(
+            "[relay]\naddresses = [\"192.0.2.1\", \"2001:db8::1\"]\nbandwidth = \"1.5 Mbit/s\"\n\
+             total-bandwidth = \"2Gbit/s\"\nallocations = 9\nallocations-per-address = 3\nidle = \"2m\"\n\
+             tokens = [\"{token}\"]\ntokens-file = \"/t\"\n"
+        ))
+        .unwrap();
+        let relay = &config.relay;
+        assert_eq!((relay.bandwidth, relay.total_bandwidth), (Some(1_500_000), Some(2_000_000_000)));
+        assert_eq!((relay.allocations, relay.allocations_per_address), (9, 3));
+        assert_eq!(relay.idle, std::time::Duration::from_secs(120));
+        assert_eq!(relay.tokens, Some(vec![token.parse().unwrap()]));
+        assert_eq!(config.relay_addresses(), relay.addresses);
+        assert!(!format!("{config:?}").contains(token), "a token is nobody's to read");
+        assert_eq!(parse("[relay]\nbandwidth = \"none\"").unwrap().relay.bandwidth, None);
+        let addresses = parse("udp = [\"192.0.2.1:1\", \"192.0.2.1:2\"]").unwrap().relay_addresses();
+        assert_eq!(addresses, ["192.0.2.1".parse::<IpAddr>().unwrap()], "those of udp, each once");
+    }
+
+    #[test]
+    fn a_wrong_value_of_the_relay_is_told_with_its_place_and_an_example() {
+        for (text, column, hint) in [
+            ("bandwidth = \"fast\"", 13, "\"20 Mbit/s\""),
+            ("bandwidth = 20", 13, "\"20 Mbit/s\""),
+            ("bandwidth = \"20 MB/s\"", 13, "\"20 Mbit/s\""),
+            ("bandwidth = \"9 bit/s\"", 13, "\"64 kbit/s\""),
+            ("bandwidth = \"99999999999 Gbit/s\"", 13, "Gbit/s"),
+            ("total-bandwidth = \"1,5 Gbit/s\"", 19, "\"1.5 Gbit/s\""),
+            ("idle = \"5 minutes\"", 8, "\"5m\""),
+            ("idle = \"1s\"", 8, "\"5s\" to \"1d\""),
+            ("allocations = 0", 15, "a number from 1"),
+            ("allocations = \"many\"", 15, "a number from 1"),
+            ("addresses = [\"x\"]", 14, "\"203.0.113.7\""),
+            ("tokens = \"x\"", 10, "sequence"),
+            ("tokens = [\"secret\"]", 11, "openssl rand"),
+        ] {
+            let error = parse(&format!("[relay]\n{text}\n")).unwrap_err();
+            let place = format!(":2:{column}: ");
+            assert!(error.contains(&place) && error.contains(hint), "{text:?}: {error}");
+            assert!(!error.contains("secret"), "a message may end in a log: {error}");
+        }
+    }
+
+    #[test]
     fn settings_that_contradict_are_refused() {
         for text in [
             "certificate = \"c\"",
@@ -243,6 +292,9 @@ mod tests {
             "udp = []",
             "public = [\"192.0.2.1\", \"192.0.2.2\"]",
             "udp = [\"192.0.2.1:1\"]\npublic = [\"2001:db8::1\"]",
+            "[relay]\nports = \"3478\"",
+            "[relay]\nports = \"10000-20000\"",
+            "[relay]\ntokens = []",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

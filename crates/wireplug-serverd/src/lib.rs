@@ -5,6 +5,7 @@
 //! instant with each input and gives its effects as data, and so does [`stun`]. Around them are the event
 //! loops: the web (HTTPS, WebSocket sessions), UDP, and the hub between, all started by [`server`].
 
+pub mod access;
 pub mod certificate;
 pub mod config;
 pub mod limits;
