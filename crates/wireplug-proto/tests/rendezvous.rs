@@ -5,14 +5,17 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use support::*;
 use wireplug_core::Endpoint;
+use wireplug_proto::relay::{Credential, CredentialId, CredentialKey};
 use wireplug_proto::rendezvous::{
-    About, ClientMessage, FrameError, MAX_DETAIL, MAX_FRAME, MAX_STUN, Reason, ServerMessage,
+    About, AccessToken, Allocation, ClientMessage, FrameError, MAX_DETAIL, MAX_FRAME, MAX_RELAYS, MAX_STUN,
+    Reason, ServerMessage,
 };
 use wireplug_proto::{Commitment, JoinToken, MAX_SEALED, Side, Topic};
 
@@ -22,6 +25,18 @@ fn topic() -> Topic {
 
 fn endpoint(text: &str) -> Endpoint {
     Endpoint::new(text.parse().unwrap()).unwrap()
+}
+
+fn allocation() -> Allocation {
+    Allocation {
+        credential: Credential {
+            id: CredentialId::from_bytes([0x66; 16]),
+            key: CredentialKey::from_bytes([0x77; 32]),
+        },
+        relays: vec!["0.0.0.0".parse().unwrap(), "2a00::7".parse().unwrap()],
+        ports: 3479..=3510,
+        lifetime: Duration::from_secs(300),
+    }
 }
 
 fn client_messages() -> Vec<(ClientMessage, &'static str)> {
@@ -50,6 +65,21 @@ fn client_messages() -> Vec<(ClientMessage, &'static str)> {
             "222108ac02120a0a04cb00710710ec94031a1044444444444444444444444444444444",
         ),
         (ClientMessage::Ping { id: 7 }, "2a020807"),
+        (
+            ClientMessage::Allocate {
+                topic: topic(),
+                access: Some(AccessToken::new("secret".into()).unwrap()),
+            },
+            "322a0a2011111111111111111111111111111111111111111111111111111111111111111206736563726574",
+        ),
+        (
+            ClientMessage::Allocate { topic: topic(), access: None },
+            "32220a201111111111111111111111111111111111111111111111111111111111111111",
+        ),
+        (
+            ClientMessage::Release { topic: topic() },
+            "3a220a201111111111111111111111111111111111111111111111111111111111111111",
+        ),
         (ClientMessage::Unknown, ""),
     ]
 }
@@ -93,6 +123,26 @@ fn server_messages() -> Vec<(ServerMessage, &'static str)> {
             "2a0422004001",
         ),
         (ServerMessage::Pong { id: 7 }, "32020807"),
+        (
+            ServerMessage::Allocated { topic: topic(), allocation: allocation() },
+            "3a770a201111111111111111111111111111111111111111111111111111111111111111
+             1210666666666666666666666666666666661a2077777777777777777777777777777777
+             7777777777777777777777777777777722040000000022102a000000000000000000000000000007
+             28971b30b61b38ac02",
+        ),
+        (
+            ServerMessage::RelayCalled { topic: topic() },
+            "42220a201111111111111111111111111111111111111111111111111111111111111111",
+        ),
+        (
+            ServerMessage::Refused {
+                about: About::Allocate(topic()),
+                reason: Reason::Denied,
+                detail: "no".to_owned(),
+                retry_after: None,
+            },
+            "2a282a20111111111111111111111111111111111111111111111111111111111111111140084a026e6f",
+        ),
         (ServerMessage::Unknown, ""),
     ]
 }
@@ -128,6 +178,15 @@ fn every_message_fits_a_frame() {
             offer_ttl: Duration::MAX,
         }
         .encode(),
+        ServerMessage::Allocated {
+            topic: topic(),
+            allocation: Allocation {
+                relays: vec!["2a00::7".parse().unwrap(); MAX_RELAYS + 1],
+                lifetime: Duration::MAX,
+                ..allocation()
+            },
+        }
+        .encode(),
         ServerMessage::Refused {
             about: About::Publish(topic()),
             reason: Reason::Malformed,
@@ -143,17 +202,17 @@ fn every_message_fits_a_frame() {
 
 #[test]
 fn kinds_and_fields_of_later_versions_are_passed_over() {
-    // Kind 6 of a client and 7 of a server, and field 15 in a ping.
-    assert_eq!(ClientMessage::decode(&[0x32, 0x02, 0x08, 0x07]), Ok(ClientMessage::Unknown));
-    assert_eq!(ServerMessage::decode(&[0x3a, 0x02, 0x08, 0x07]), Ok(ServerMessage::Unknown));
+    // Kind 14 of both, and field 15 in a ping.
+    assert_eq!(ClientMessage::decode(&[0x72, 0x02, 0x08, 0x07]), Ok(ClientMessage::Unknown));
+    assert_eq!(ServerMessage::decode(&[0x72, 0x02, 0x08, 0x07]), Ok(ServerMessage::Unknown));
     let ping = ClientMessage::decode(&[0x2a, 0x04, 0x08, 0x07, 0x78, 0x01]);
     assert_eq!(ping, Ok(ClientMessage::Ping { id: 7 }));
 }
 
 #[test]
 fn refusals_of_later_versions_are_passed_over() {
-    // About field 5, an unknown reason, and an unknown reason about the connection.
-    assert_eq!(ServerMessage::decode(&[0x2a, 0x04, 0x28, 0x01, 0x40, 0x03]), Ok(ServerMessage::Unknown));
+    // About field 7, an unknown reason, and an unknown reason about the connection.
+    assert_eq!(ServerMessage::decode(&[0x2a, 0x04, 0x38, 0x01, 0x40, 0x03]), Ok(ServerMessage::Unknown));
     let refused = ServerMessage::decode(&[0x2a, 0x04, 0x22, 0x00, 0x40, 0x63]);
     assert!(matches!(refused, Ok(ServerMessage::Refused { reason: Reason::Other, .. })), "{refused:?}");
 }
@@ -167,6 +226,12 @@ fn bad_fields_are_named() {
         ("22020801", "Verify", "endpoint"),
         ("220d0801120a0a047f00000110ec9403", "Verify", "endpoint"),
         ("220f0801120a0a04cb00710710ec94031a00", "Verify", "nonce"),
+        ("320412026120", "Allocate", "topic"),
+        (
+            "32260a20111111111111111111111111111111111111111111111111111111111111111112026120",
+            "Allocate",
+            "access",
+        ),
     ] {
         let mut frame = bytes(frame);
         frame[1] = u8::try_from(frame.len() - 2).unwrap();
@@ -256,6 +321,11 @@ fn any_client() -> impl Strategy<Value = ClientMessage> {
             Some(ClientMessage::Verify { id, endpoint: Endpoint::new(addr).ok()?, nonce })
         }),
         any::<u64>().prop_map(|id| ClientMessage::Ping { id }),
+        (any::<[u8; 32]>(), proptest::option::of("[!-~]{1,128}")).prop_map(|(topic, access)| {
+            let access = access.map(|text| AccessToken::new(text).unwrap());
+            ClientMessage::Allocate { topic: Topic::from_bytes(topic), access }
+        }),
+        any::<[u8; 32]>().prop_map(|topic| ClientMessage::Release { topic: Topic::from_bytes(topic) }),
     ]
 }
 
@@ -291,7 +361,43 @@ fn any_server() -> impl Strategy<Value = ServerMessage> {
             ServerMessage::Refused { about, reason, detail, retry_after }
         }),
         any::<u64>().prop_map(|id| ServerMessage::Pong { id }),
+        any::<[u8; 32]>().prop_map(|topic| ServerMessage::RelayCalled { topic: Topic::from_bytes(topic) }),
+        any_allocation(),
     ]
+}
+
+fn any_allocation() -> impl Strategy<Value = ServerMessage> {
+    let bytes = any::<([u8; 32], [u8; 16], [u8; 32])>();
+    (bytes, 1..=u16::MAX, 0..100_u16, any::<u32>()).prop_map(|((topic, id, key), first, more, seconds)| {
+        let credential = Credential { id: CredentialId::from_bytes(id), key: CredentialKey::from_bytes(key) };
+        ServerMessage::Allocated {
+            topic: Topic::from_bytes(topic),
+            allocation: Allocation {
+                credential,
+                ports: first..=first.saturating_add(more),
+                lifetime: Duration::from_secs(seconds.into()),
+                ..allocation()
+            },
+        }
+    })
+}
+
+#[test]
+fn a_hostile_allocation_is_bounded() {
+    let hostile = |ports, relays: &[&str]| {
+        let relays = relays.iter().map(|ip| ip.parse().unwrap()).collect();
+        let allocation = Allocation { ports, relays, ..allocation() };
+        ServerMessage::decode(&ServerMessage::Allocated { topic: topic(), allocation }.encode())
+    };
+    let Ok(ServerMessage::Allocated { allocation, .. }) =
+        hostile(1..=2, &["127.0.0.1", "224.0.0.1", "ff02::1", "::", "203.0.113.7"])
+    else {
+        panic!("an allocation")
+    };
+    assert_eq!(allocation.relays, [std::net::IpAddr::from([0; 16]), [203, 0, 113, 7].into()]);
+    for ports in [(0, 5), (9, 8)].map(|(first, last)| RangeInclusive::new(first, last)) {
+        assert!(matches!(hostile(ports, &[]), Err(FrameError::Field { field: "first_port", .. })));
+    }
 }
 
 proptest! {

@@ -14,7 +14,9 @@ pub struct AccessToken(String);
 
 /// Why a text is no access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an access token has 1 to {MAX} visible ASCII characters and no spaces: take the text that the operator gave")]
+#[error(
+    "an access token has 1 to {MAX} visible ASCII characters and no spaces: take the text that the operator gave"
+)]
 pub struct BadAccessToken;
 
 impl AccessToken {

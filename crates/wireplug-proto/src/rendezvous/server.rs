@@ -27,7 +27,8 @@ use wireplug_core::Endpoint;
 use zeroize::Zeroize as _;
 
 use super::{
-    About, AddressFields, Allocation, Fields, FrameError, MAX_DETAIL, MAX_RELAYS, MAX_STUN, Reason, ServerMessage,
+    About, AddressFields, Allocation, Fields, FrameError, MAX_DETAIL, MAX_RELAYS, MAX_STUN, Reason,
+    ServerMessage,
 };
 use crate::offer::ip_bytes;
 use crate::pair::Topic;
@@ -210,7 +211,12 @@ impl Allocated {
                     id: CredentialId::from_bytes(fields.bytes16("id", &self.id)?),
                     key: CredentialKey::from_bytes(fields.bytes32("key", &self.key)?),
                 },
-                relays: self.relays.iter().filter_map(|bytes| relay_ip(bytes, first)).take(MAX_RELAYS).collect(),
+                relays: self
+                    .relays
+                    .iter()
+                    .filter_map(|bytes| relay_ip(bytes, first))
+                    .take(MAX_RELAYS)
+                    .collect(),
                 ports: first..=last,
                 lifetime: Duration::from_secs(u64::from(self.lifetime_seconds)),
             },

@@ -22,7 +22,9 @@ use super::frame::{Class, Frame};
 use super::integrity::{hex_digits, verify};
 use super::private;
 use super::writer::Writer;
-use crate::relay::{BindRefusal, Bound, Credential, CredentialId, CredentialKey, OTHER_SIDE, lifetime_seconds};
+use crate::relay::{
+    BindRefusal, Bound, Credential, CredentialId, CredentialKey, OTHER_SIDE, lifetime_seconds,
+};
 
 /// USERNAME (RFC 8489 section 14.3).
 const USERNAME: u16 = 0x0006;
@@ -125,12 +127,7 @@ impl BindRequest<'_> {
 }
 
 /// The answer to a source that is bound now; `mapped` is where the request came from.
-pub fn success(
-    key: &CredentialKey,
-    transaction: TransactionId,
-    mapped: SocketAddr,
-    bound: Bound,
-) -> Vec<u8> {
+pub fn success(key: &CredentialKey, transaction: TransactionId, mapped: SocketAddr, bound: Bound) -> Vec<u8> {
     let mut value = [0; 8];
     value[3] = u8::from(bound.other_side) * OTHER_SIDE;
     value[4..].copy_from_slice(&lifetime_seconds(bound.lifetime).to_be_bytes());

@@ -9,7 +9,7 @@ use wireplug_proto::Pair;
 pub(crate) const TOPIC: &str = "70d1b56efaa8237471fbec3463e55ab2b832d2056d21ede441d3468346815976";
 
 /// Everything derived from [`low`]'s and [`high`]'s keys that must stay inside: name and hex.
-pub(crate) const SECRETS: [(&str, &str); 8] = [
+pub(crate) const SECRETS: [(&str, &str); 7] = [
     ("own private key", "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"),
     ("shared secret", "a84dc7c3c8f058b1b2dc4cd1e9b5dc0a7987f88b6a9564cde3391fc421159e77"),
     ("pseudorandom key", "16c84fa135a2d16cd88509a96e195618d648f2b6554d397ed34e5b97ee00dd7c"),
