@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::num::NonZeroU16;
 
 /// A place that UDP can be sent to and that WireGuard accepts as an `Endpoint`: a unicast address,
 /// not loopback, and a port other than 0. An IPv4-mapped IPv6 address becomes the IPv4 one, a flow
-/// label is dropped, and a scope is kept for link-local addresses only, so equal places are equal.
+/// label is dropped, and a scope is kept for link-local addresses only, so equal places are equal. The one
+/// exception is [`Endpoint::on_this_host`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint(SocketAddr);
 
@@ -73,6 +75,28 @@ impl Endpoint {
             }
             (IpAddr::V6(ip), _) => SocketAddr::V6(SocketAddrV6::new(ip, addr.port(), 0, 0)),
         }))
+    }
+
+    /// The end on this host of a leg that leaves otherwise than by UDP: this port of 127.0.0.1. It is for
+    /// WireGuard to send to, and never taken from what others say: [`Endpoint::new`] refuses loopback.
+    pub const fn on_this_host(port: NonZeroU16) -> Self {
+        Self(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port.get())))
+    }
+
+    /// Whether it is the end on this host of such a leg.
+    pub fn is_on_this_host(&self) -> bool {
+        self.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST)
+    }
+
+    /// The endpoint of a peer as the WireGuard device tells it, which may be one of this host.
+    ///
+    /// # Errors
+    /// [`NotAnEndpoint`], as from [`Endpoint::new`].
+    pub fn of_device(addr: SocketAddr) -> Result<Self, NotAnEndpoint> {
+        match (addr.ip(), NonZeroU16::new(addr.port())) {
+            (IpAddr::V4(Ipv4Addr::LOCALHOST), Some(port)) => Ok(Self::on_this_host(port)),
+            _ => Self::new(addr),
+        }
     }
 
     /// The address and port.
@@ -193,6 +217,17 @@ mod tests {
             "[ff02::1]:9",
         ] {
             assert!(Endpoint::new(addr(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_device_may_name_this_host() {
+        let leg = Endpoint::on_this_host(NonZeroU16::new(9).unwrap());
+        assert!(leg.is_on_this_host());
+        assert_eq!(Endpoint::of_device(addr("127.0.0.1:9")), Ok(leg));
+        assert_eq!(Endpoint::of_device(addr("5.6.7.8:9")), Endpoint::new(addr("5.6.7.8:9")));
+        for text in ["127.0.0.1:0", "127.0.0.2:9", "[::1]:9"] {
+            assert!(Endpoint::of_device(addr(text)).is_err(), "{text}");
         }
     }
 

@@ -12,6 +12,7 @@ use wireplug_core::{Candidate, Endpoint, Mapping, PublicKey, RemoteCandidate, St
 use crate::event::Event;
 use crate::nearby::{Connection, Letters, Nearby};
 use crate::registry::BoxFuture;
+use crate::relay::RelayWish;
 use crate::router::{Datagrams, Dial, Listen};
 use crate::situation::Situation;
 
@@ -22,6 +23,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Asks a STUN server from the WireGuard port, with retransmissions and a time limit.
     fn binding(&self, server: SocketAddr) -> BoxFuture<'static, Result<Binding, PortError>>;
+
+    /// Wants a place for a peer at the relay of a server, in this way, or no more. Never waits.
+    fn relay(&self, peer: PublicKey, server: &str, wish: Option<RelayWish>);
 
     /// Resolves a name beside the tunnel.
     fn resolve(&self, name: String) -> BoxFuture<'static, Result<Resolved, ResolveError>>;
@@ -228,6 +232,19 @@ impl Context {
     /// [`PortError`] says whether nobody answered or nothing could be sent.
     pub async fn binding(&self, server: SocketAddr) -> Result<Binding, PortError> {
         self.host.binding(server).await
+    }
+
+    /// Wants a place for a peer at the relay of a server ([`crate::Relaying::servers`]), in this way; said again, it
+    /// replaces what was wanted before. What comes of it is in [`crate::Relaying::places`]. The daemon asks again by
+    /// itself after a refusal that may pass, and whenever the server forgot.
+    pub fn relay(&self, peer: PublicKey, server: &str, wish: RelayWish) {
+        self.host.relay(peer, server, Some(wish));
+    }
+
+    /// Wants that place no more: the pair's packets are no longer relayed there. A run that ends without saying so
+    /// leaves its places to the next one.
+    pub fn release(&self, peer: PublicKey, server: &str) {
+        self.host.relay(peer, server, None);
     }
 
     /// Resolves a name beside the tunnel.

@@ -24,6 +24,7 @@ pub mod mapping;
 mod nearby;
 pub mod options;
 mod registry;
+mod relay;
 mod router;
 mod situation;
 
@@ -32,6 +33,9 @@ pub use event::Event;
 pub use nearby::{Connection, Letters, Nearby};
 pub use options::ConfigError;
 pub use registry::{BoxFuture, Failure, Registration, Strategy, find, registered};
+pub use relay::{
+    LegStanding, RelayLeg, RelayPlace, RelayRefusal, RelayStanding, RelayWish, Relaying, Secret,
+};
 pub use router::{Datagrams, Dial, Listen, MAX_DATAGRAM};
 pub use situation::{Gateway, HostAddress, Mapped, PeerSituation, Situation, StunServer};
 

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use wireplug_core::{Endpoint, PublicKey, StrategyName};
 
+use crate::relay::Relaying;
+
 /// Everything that strategies may base their work on, for one interface. Cheap to compare; a change is
 /// announced by [`crate::Context::changed`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,6 +39,8 @@ pub struct Situation {
     /// The mapped candidates that the server found closed: the router says that it maps, but a stranger's packet did
     /// not come in.
     pub closed: Vec<Mapped>,
+    /// Relays, and for whom they are wanted.
+    pub relaying: Relaying,
 }
 
 /// A router by which WireGuard's packets leave, as the route look-up says.

@@ -25,6 +25,7 @@ mod report;
 mod servers;
 mod session;
 mod verify;
+mod wishes;
 
 use std::io;
 use std::path::PathBuf;

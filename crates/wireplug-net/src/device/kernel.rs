@@ -131,7 +131,7 @@ fn join(parts: Vec<PeerInfo>) -> Vec<PeerState> {
 fn peer_state(info: PeerInfo) -> PeerState {
     PeerState {
         public_key: PublicKey::from_bytes(info.config.public_key.0),
-        endpoint: info.config.endpoint.and_then(|addr| Endpoint::new(addr).ok()),
+        endpoint: info.config.endpoint.and_then(|addr| Endpoint::of_device(addr).ok()),
         keepalive: info.config.persistent_keepalive_interval.filter(|seconds| *seconds > 0),
         last_handshake: info.stats.last_handshake_time,
         rx_bytes: info.stats.rx_bytes,

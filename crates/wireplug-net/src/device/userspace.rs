@@ -149,7 +149,7 @@ fn new_peer(public_key: PublicKey) -> PeerState {
 /// An endpoint, whose scope wireguard-go writes as a number or as an interface's name.
 fn endpoint(text: &str) -> Option<Endpoint> {
     if let Ok(addr) = text.parse::<SocketAddr>() {
-        return Endpoint::new(addr).ok();
+        return Endpoint::of_device(addr).ok();
     }
     let (ip, rest) = text.strip_prefix('[')?.split_once('%')?;
     let (scope, port) = rest.rsplit_once("]:")?;

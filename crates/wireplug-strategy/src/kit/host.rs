@@ -7,16 +7,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use wireplug_core::{Candidate, Endpoint, Mapping, PublicKey, RemoteCandidate, StrategyName};
 
 use super::gateway::{FakeConnection, FakeGateway, FakeLetters, FakeLink};
 use super::place::{Answers, Nat, Place};
+use super::relay;
 use crate::context::{Binding, Host, MemoryError, PortError, ResolveError, Resolved};
 use crate::event::Event;
 use crate::nearby::{Connection, Letters, Nearby};
 use crate::registry::BoxFuture;
+use crate::relay::RelayWish;
 use crate::router::{Datagrams, Dial, Listen};
+use crate::situation::Situation;
 
 /// How long a request to a silent server takes to fail, about as in the daemon.
 const TIME_LIMIT: Duration = Duration::from_secs(3);
@@ -37,6 +41,7 @@ struct Inner {
     asked: Vec<Asked>,
     reached: BTreeSet<SocketAddr>,
     in_flight: usize,
+    announce: Option<watch::Sender<Situation>>,
 }
 
 /// Something that a strategy said.
@@ -70,6 +75,8 @@ pub enum Question {
     Binding(SocketAddr),
     /// The addresses of this name.
     Name(String),
+    /// A place for a peer at the relay of the server with this URL.
+    Relay(PublicKey, String),
 }
 
 /// What the daemon would hold for true: the last word on every endpoint, of the current generation only.
@@ -105,7 +112,13 @@ impl FakeHost {
             asked: Vec::new(),
             reached: BTreeSet::new(),
             in_flight: 0,
+            announce: None,
         })))
+    }
+
+    /// Tells of changes of the situation that are answers to what a strategy asked for.
+    pub(super) fn announce_to(&self, announce: watch::Sender<Situation>) {
+        self.lock().announce = Some(announce);
     }
 
     /// Changes the place; requests under way are answered as they would have been before.
@@ -217,7 +230,22 @@ impl Host for FakeHost {
     fn emit(&self, strategy: &StrategyName, generation: u32, event: Event) {
         let mut inner = self.lock();
         let during = inner.place.situation.generation;
+        if let Event::Suggested { peer, candidate } = &event
+            && relay::suggested(&mut inner.place, *peer, candidate)
+        {
+            inner.tell();
+        }
         inner.said.push(Said { at: Instant::now(), strategy: strategy.clone(), generation, during, event });
+    }
+
+    fn relay(&self, peer: PublicKey, server: &str, wish: Option<RelayWish>) {
+        let mut inner = self.lock();
+        if wish.is_some() {
+            let question = Question::Relay(peer, server.to_owned());
+            inner.asked.push(Asked { at: Instant::now(), question });
+        }
+        relay::asked(&mut inner.place, peer, server, wish.as_ref());
+        inner.tell();
     }
 
     fn binding(&self, server: SocketAddr) -> BoxFuture<'static, Result<Binding, PortError>> {
@@ -294,6 +322,13 @@ impl Host for FakeHost {
 }
 
 impl Inner {
+    /// Announces the situation as it is now.
+    fn tell(&self) {
+        if let Some(announce) = &self.announce {
+            announce.send_replace(self.place.situation.clone());
+        }
+    }
+
     /// The outcome of a request sent now, and when it is known; `None` is never.
     fn stun(&mut self, server: SocketAddr) -> (Result<Binding, PortError>, Option<Duration>) {
         let Some(own) = self.place.own(server.ip()) else {

@@ -68,6 +68,7 @@ impl Hour {
             let (what, gap) = match question {
                 Question::Binding(server) => (server.to_string(), SECONDS_PER_BINDING),
                 Question::Name(name) => (name.clone(), seconds_per_lookup),
+                Question::Relay(peer, server) => (format!("{server} for {peer:?}"), SECONDS_PER_BINDING),
             };
             times.entry(what).or_insert((0, gap)).0 += 1;
         }

@@ -24,11 +24,12 @@ pub mod gateway;
 mod host;
 mod limits;
 mod place;
+mod relay;
 mod rules;
 mod run;
 
 pub use host::{Asked, FakeHost, Question, Said, Standing};
-pub use place::{Answers, Nat, Place, address};
+pub use place::{Answers, FakeRelay, Nat, Place, address};
 pub use rules::{Rule, Violation};
 pub use run::{BadStop, Run};
 

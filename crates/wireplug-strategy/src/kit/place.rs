@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::gateway::FakeGateway;
 use crate::context::Resolved;
+use crate::relay::{LegStanding, RelayStanding, Relaying};
 use crate::situation::{HostAddress, Situation};
 
 /// A place that a host can be in. Plain data: tests change what they like.
@@ -32,6 +33,17 @@ pub struct Place {
     pub memory: BTreeMap<String, Vec<u8>>,
     /// Whether the disk takes nothing.
     pub forgets: bool,
+    /// The relays of servers by their URLs; other servers never answer.
+    pub relays: BTreeMap<String, FakeRelay>,
+}
+
+/// How one server's relay answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeRelay {
+    /// What the server says to everybody who asks for a place.
+    pub standing: RelayStanding,
+    /// What every relay port says as soon as it is suggested.
+    pub ports: LegStanding,
 }
 
 /// What a NAT does to the WireGuard port.
@@ -95,6 +107,7 @@ impl Place {
         self.situation.gateways.clear();
         self.situation.servers.clear();
         self.situation.peers.clear();
+        self.situation.relaying = Relaying::default();
         self
     }
 

@@ -57,6 +57,7 @@ impl Run {
         let strategy = (registration.build)(table).map_err(|error| error.to_string())?;
         let (situation, seen) = watch::channel(place.situation.clone());
         let host = FakeHost::new(place);
+        host.announce_to(situation.clone());
         let cancelled = CancellationToken::new();
         let meter = Arc::new(Meter::default());
         let context = Context::new(Arc::new(host.clone()), name, seen, cancelled.clone());

@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use wireplug_core::StrategyName;
+use wireplug_core::{PublicKey, StrategyName};
 use wireplug_net::{LinkSocket, OnLink, Resolver, RouterSocket, connect_on_link};
 use wireplug_strategy::{
     Binding, BoxFuture, Connection, Datagrams, Dial, Event, Gateway, Host, Letters, Listen, MAX_DATAGRAM,
-    MemoryError, Nearby, PortError, ResolveError, Resolved,
+    MemoryError, Nearby, PortError, RelayWish, ResolveError, Resolved,
 };
 
 use crate::memory::Memory;
 use crate::strategies::EventQueue;
+
+use super::wishes::Wishes;
 
 /// A strategy's question to a STUN server, for the event loop.
 pub(super) struct Question {
@@ -25,6 +27,7 @@ pub(super) struct Question {
 pub(super) struct AgentHost {
     events: EventQueue,
     questions: mpsc::Sender<Question>,
+    wishes: Wishes,
     resolver: Arc<Resolver>,
     memory: Memory,
 }
@@ -33,10 +36,11 @@ impl AgentHost {
     pub(super) fn new(
         events: EventQueue,
         questions: mpsc::Sender<Question>,
+        wishes: Wishes,
         resolver: Arc<Resolver>,
         memory: Memory,
     ) -> Self {
-        Self { events, questions, resolver, memory }
+        Self { events, questions, wishes, resolver, memory }
     }
 }
 
@@ -52,6 +56,10 @@ impl Host for AgentHost {
             questions.send(Question { server, answer }).await.map_err(|_| PortError::Closed)?;
             answered.await.map_err(|_| PortError::Closed)?
         })
+    }
+
+    fn relay(&self, peer: PublicKey, server: &str, wish: Option<RelayWish>) {
+        self.wishes.push(peer, server, wish);
     }
 
     fn resolve(&self, name: String) -> BoxFuture<'static, Result<Resolved, ResolveError>> {

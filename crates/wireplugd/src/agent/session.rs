@@ -15,7 +15,7 @@ use wireplug_core::scheduler::{Input, Ranking, Scheduler, SchedulerConfig, State
 use wireplug_core::{Candidate, PublicKey, StrategyName, Tier};
 use wireplug_net::{Device, DeviceState, Resolver, Sleeps, boottime, monotonic};
 use wireplug_proto::rendezvous::Reason as Refusal;
-use wireplug_strategy::{Host, Mapped, PeerSituation, Situation};
+use wireplug_strategy::{Host, Mapped, PeerSituation, Relaying, Situation};
 
 use super::bindings::Bindings;
 use super::device::{DeviceTask, Job, News};
@@ -25,6 +25,7 @@ use super::pairs::Pairs;
 use super::port::Port;
 use super::servers::{ServerEvent, Servers};
 use super::verify::{Fresh, Verifications};
+use super::wishes::Wishes;
 use super::{AgentConfig, AgentError, report};
 use crate::config::InterfaceConfig;
 use crate::control::Request;
@@ -125,7 +126,9 @@ pub(super) async fn run(
     let (questions_sender, mut questions) = mpsc::channel(64);
     let resolver = Arc::new(Resolver::new(state.fwmark));
     let memory = Memory::new(&files::state_directory(), &config.interface);
-    let host: Arc<dyn Host> = Arc::new(AgentHost::new(events.clone(), questions_sender, resolver, memory));
+    let wishes = Wishes::default();
+    let host = AgentHost::new(events.clone(), questions_sender, wishes.clone(), resolver, memory);
+    let host: Arc<dyn Host> = Arc::new(host);
     let (servers, mut server_events) = Servers::open(&config.servers, state.fwmark);
 
     let mut session = Session {
@@ -339,6 +342,7 @@ impl Session<'_> {
             mapping_wanted: demand.mapping,
             mapped: outline.mapped.clone(),
             closed: outline.closed.clone(),
+            relaying: Relaying::default(),
         };
         self.outline = Some(outline);
         self.situation.send_if_modified(|now| {
