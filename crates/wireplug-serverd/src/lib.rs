@@ -9,6 +9,7 @@ pub mod access;
 pub mod certificate;
 pub mod config;
 pub mod limits;
+pub mod relay;
 pub mod rendezvous;
 pub mod server;
 pub mod stun;

@@ -1,0 +1,20 @@
+//! The relay: forwards WireGuard packets between the two sides of a pair that cannot meet.
+//!
+//! [`Relay`] decides and has no IO and no clock; it is shared by the hub, the connections and the forwarding
+//! threads. [`Forwarder`] owns the UDP sockets and the threads.
+//!
+//! An *allocation* is a pair's place, named by its topic, with two sides. A *binding* is one leg of one side: for
+//! UDP a source address and the relay address that it sends to, over TLS a connection and a channel. A packet
+//! goes from a binding to the other side's active leg, or nowhere.
+
+mod counters;
+mod forwarder;
+mod settings;
+mod state;
+mod tls;
+
+pub use counters::{Counters, Dropped, Tally};
+pub use forwarder::{ForwardError, Forwarder};
+pub use settings::Settings;
+pub use state::{Ask, Asker, Gauges, Grant, Refusal, Relay, TlsBinding};
+pub use tls::{TlsLeg, TlsOutgoing, TlsQueue};
