@@ -162,6 +162,7 @@ impl Hub {
                 Output::Probe { by, id, endpoint, nonce, from } => {
                     state.push(by, self.probe(id, endpoint, nonce, from));
                 }
+                Output::Allocate { .. } | Output::Release { .. } | Output::Abandon { .. } => {}
                 Output::Close { connection, why } => {
                     tracing::info!(?connection, why, "closing a connection");
                     if let Some(outbox) = state.outboxes.remove(&connection) {

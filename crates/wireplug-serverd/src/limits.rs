@@ -53,6 +53,8 @@ pub struct Rates {
     pub publishes: Rate,
     /// Verifications.
     pub verifies: Rate,
+    /// Requests for a place on the relay.
+    pub allocates: Rate,
 }
 
 /// So many at once, and then one each `every`.
@@ -106,12 +108,14 @@ impl Default for Limits {
                 joins: rate(1024, 100),
                 publishes: rate(2048, 50),
                 verifies: rate(32, 500),
+                allocates: rate(1024, 100),
             },
             per_address: Rates {
                 messages: rate(16_384, 5),
                 joins: rate(8192, 20),
                 publishes: rate(8192, 10),
                 verifies: rate(128, 100),
+                allocates: rate(2048, 50),
             },
             probes_per_target: rate(128, 100),
             strikes: rate(100, 1000),

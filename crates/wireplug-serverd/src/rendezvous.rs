@@ -15,6 +15,7 @@
 mod accounts;
 mod actions;
 mod ownership;
+mod relaying;
 mod topics;
 
 use std::collections::{HashMap, VecDeque};
@@ -30,7 +31,9 @@ use self::accounts::{Accounts, Buckets};
 use self::actions::Refusal;
 use self::ownership::{Contacts, Owned};
 pub use self::ownership::{Departure, ProbeSource};
+pub use self::relaying::{NoPlace, Seat};
 use self::topics::Topics;
+use crate::access::AccessList;
 use crate::limits::{AddressKey, Bucket, Limits, RateTable};
 
 /// Shown in a STUN request, it names a connection.
@@ -47,6 +50,8 @@ pub struct Rendezvous {
     limits: Limits,
     stun: Vec<SocketAddr>,
     sources: Vec<ProbeSource>,
+    /// Who may use the relay; `None` where there is none.
+    relay: Option<AccessList>,
     connections: HashMap<ConnectionId, Connection>,
     tokens: HashMap<Token, ConnectionId>,
     accounts: Accounts,
@@ -94,6 +99,24 @@ pub enum Output {
         nonce: [u8; 16],
         /// Where from.
         from: Departure,
+    },
+    /// Ask the relay for a place, and tell [`Rendezvous::allocated`] what it says. The same connection may ask
+    /// again, and then gets the same credential.
+    Allocate {
+        /// For whom.
+        seat: Seat,
+        /// Whose share of the relay it is of.
+        address: AddressKey,
+    },
+    /// Tell the relay that a side needs its place no more: its bindings end at once.
+    Release {
+        /// Whose.
+        seat: Seat,
+    },
+    /// Tell the relay that the connection of a place is gone; its bindings live on.
+    Abandon {
+        /// Whose.
+        seat: Seat,
     },
     /// Close a connection, after what is already to be sent to it. It is disconnected already.
     Close {
@@ -153,6 +176,7 @@ enum Kind {
     Join,
     Publish,
     Verify,
+    Allocate,
 }
 
 #[derive(Debug)]
@@ -172,6 +196,7 @@ impl Rendezvous {
         Self {
             stun,
             sources,
+            relay: None,
             connections: HashMap::new(),
             tokens: HashMap::new(),
             accounts: Accounts::default(),
@@ -184,6 +209,12 @@ impl Rendezvous {
             counts: Counts::default(),
             limits,
         }
+    }
+
+    /// The same with a relay for those whom the list admits.
+    #[must_use]
+    pub fn with_relay(self, access: AccessList) -> Self {
+        Self { relay: Some(access), ..self }
     }
 
     /// A client has connected from `address` and is greeted; `token` is random, for its STUN requests.
@@ -274,6 +305,7 @@ impl Rendezvous {
         let Some(connection) = self.connections.remove(&id) else { return };
         self.tokens.remove(&connection.token);
         for (topic, side) in connection.topics {
+            self.abandon(topic, side, id);
             let relieved = self.topics.vacate(topic, side, Some(now + self.limits.offer_ttl));
             self.accounts.relieve(relieved);
         }

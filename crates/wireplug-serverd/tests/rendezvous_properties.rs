@@ -141,7 +141,7 @@ proptest! {
     #[test]
     fn offers_reach_the_other_side_of_their_pair_and_nobody_else(acts in prop::collection::vec(act(), 1..120)) {
         let plenty = Rate { burst: 100_000, every: Duration::from_nanos(1) };
-        let rates = Rates { messages: plenty, joins: plenty, publishes: plenty, verifies: plenty };
+        let rates = Rates { messages: plenty, joins: plenty, publishes: plenty, verifies: plenty, allocates: plenty };
         let limits = Limits {
             connects: plenty, strikes: plenty, per_connection: rates.clone(), per_address: rates, ..Limits::default()
         };
@@ -237,7 +237,7 @@ proptest! {
     #[test]
     fn memory_stays_within_the_limits_and_is_given_back(acts in prop::collection::vec(act(), 1..300)) {
         let few = Rate { burst: 20, every: Duration::from_secs(1) };
-        let rates = Rates { messages: few, joins: few, publishes: few, verifies: few };
+        let rates = Rates { messages: few, joins: few, publishes: few, verifies: few, allocates: few };
         let limits = Limits {
             connections: 4,
             connections_per_address: 2,

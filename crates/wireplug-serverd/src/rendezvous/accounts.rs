@@ -13,6 +13,7 @@ pub(super) struct Buckets {
     joins: Bucket,
     publishes: Bucket,
     verifies: Bucket,
+    allocates: Bucket,
 }
 
 /// One address.
@@ -42,11 +43,12 @@ impl Buckets {
             Kind::Join => self.joins.take(rates.joins, now),
             Kind::Publish => self.publishes.take(rates.publishes, now),
             Kind::Verify => self.verifies.take(rates.verifies, now),
+            Kind::Allocate => self.allocates.take(rates.allocates, now),
         }
     }
 
     fn are_full(&self, now: Instant) -> bool {
-        [&self.messages, &self.joins, &self.publishes, &self.verifies]
+        [&self.messages, &self.joins, &self.publishes, &self.verifies, &self.allocates]
             .iter()
             .all(|bucket| bucket.is_full(now))
     }

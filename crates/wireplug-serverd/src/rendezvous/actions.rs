@@ -7,7 +7,7 @@ use wireplug_core::Endpoint;
 use wireplug_proto::rendezvous::{About, ClientMessage, Reason, ServerMessage};
 use wireplug_proto::{Commitment, JoinToken, Side, Topic, verify_join};
 
-use super::{ConnectionId, Kind, Output, Rendezvous, ownership};
+use super::{ConnectionId, Kind, Output, Rendezvous, Seat, ownership};
 use crate::limits::AddressKey;
 
 /// When it may help to ask again where the server or a connection is full.
@@ -15,9 +15,9 @@ const RETRY_FULL: Duration = Duration::from_secs(60);
 
 /// Why one message is refused.
 pub(super) struct Refusal {
-    reason: Reason,
-    detail: &'static str,
-    retry_after: Option<Duration>,
+    pub(super) reason: Reason,
+    pub(super) detail: &'static str,
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Rendezvous {
@@ -42,8 +42,10 @@ impl Rendezvous {
                 self.send(from, ServerMessage::Pong { id });
                 Ok(())
             }
-            ClientMessage::Allocate { .. } | ClientMessage::Release { .. } => {
-                Err(Refusal::new(Reason::Unsupported, "this server does not relay"))
+            ClientMessage::Allocate { topic, access } => self.allocate(now, from, topic, access.as_ref()),
+            ClientMessage::Release { topic } => {
+                self.release(from, topic);
+                Ok(())
             }
             ClientMessage::Unknown => {
                 Err(Refusal::new(Reason::Unsupported, "this server does not know this kind of message"))
@@ -93,6 +95,9 @@ impl Rendezvous {
             connection.topics.insert(topic, side);
         }
         if let Some(old) = seated.replaced.filter(|old| *old != from) {
+            if seated.placed == Some(old) {
+                self.outputs.push_back(Output::Abandon { seat: Seat { topic, side, connection: old } });
+            }
             if let Some(connection) = self.connections.get_mut(&old) {
                 connection.topics.remove(&topic);
             }
@@ -103,10 +108,14 @@ impl Rendezvous {
         if let Some(sealed) = seated.offer {
             self.outputs.push_back(Output::Offer { to: from, topic, sealed });
         }
+        if seated.called {
+            self.send(from, ServerMessage::RelayCalled { topic });
+        }
         Ok(())
     }
 
     fn leave(&mut self, from: ConnectionId, topic: Topic) {
+        self.release(from, topic);
         let held = self.connections.get_mut(&from).and_then(|connection| connection.topics.remove(&topic));
         if let Some(side) = held {
             let relieved = self.topics.vacate(topic, side, None);
@@ -167,7 +176,7 @@ impl Rendezvous {
     }
 
     /// Takes one message of a kind from the connection's share and from its address's.
-    fn take(&mut self, now: Instant, from: ConnectionId, kind: Kind) -> Result<(), Refusal> {
+    pub(super) fn take(&mut self, now: Instant, from: ConnectionId, kind: Kind) -> Result<(), Refusal> {
         let Some(connection) = self.connections.get_mut(&from) else { return Ok(()) };
         connection.buckets.take(kind, &self.limits.per_connection, now).map_err(Refusal::too_often)?;
         let Some(account) = self.accounts.get(connection.account) else { return Ok(()) };

@@ -24,6 +24,8 @@ struct Seat {
     offer: Option<Kept>,
     /// Whose account it is on; set while the seat exists.
     account: Option<AddressKey>,
+    /// The connection for which the relay has a place, or had one when it ended.
+    placed: Option<ConnectionId>,
 }
 
 /// An offer, and when it goes: never while its publisher is the member.
@@ -42,6 +44,10 @@ pub(super) struct Seated {
     pub(super) released: Option<AddressKey>,
     /// The other side's offer.
     pub(super) offer: Option<Arc<[u8]>>,
+    /// The connection that had a place on the relay as this side. A newer one asks for its own.
+    pub(super) placed: Option<ConnectionId>,
+    /// Whether the other side has a place on the relay, and this one none.
+    pub(super) called: bool,
 }
 
 /// What an expired offer changed.
@@ -87,8 +93,13 @@ impl Topics {
         expires: Instant,
     ) -> Seated {
         let seats = self.seats.entry(topic).or_default();
-        let offer = seats[index(side.other())].offer.as_ref().map(|kept| kept.sealed.clone());
+        let other = &seats[index(side.other())];
+        let offer = other.offer.as_ref().map(|kept| kept.sealed.clone());
+        let other_placed = other.placed.is_some();
         let seat = &mut seats[index(side)];
+        let placed = seat.placed;
+        seat.placed = placed.filter(|placed| *placed == member);
+        let called = other_placed && seat.placed.is_none();
         let replaced = seat.member.replace(member);
         let released = seat.account.replace(account);
         let taken_over = replaced.is_some_and(|old| old != member);
@@ -96,7 +107,7 @@ impl Topics {
             kept.expires = Some(expires);
             self.expiries.insert((expires, topic, side));
         }
-        Seated { replaced, released, offer }
+        Seated { replaced, released, offer, placed, called }
     }
 
     /// Keeps the offer of a side's member, and says who is on the other side.
@@ -108,6 +119,29 @@ impl Topics {
         self.offer_bytes += added;
         self.forget(topic, side, old);
         other
+    }
+
+    /// The relay has a place for a side's member. Gives the other side's member, if it has none yet.
+    pub(super) fn place(&mut self, topic: Topic, side: Side, member: ConnectionId) -> Option<ConnectionId> {
+        let seats = self.seats.get_mut(&topic)?;
+        let seat = &mut seats[index(side)];
+        if seat.member != Some(member) {
+            return None;
+        }
+        seat.placed = Some(member);
+        let other = &seats[index(side.other())];
+        other.member.filter(|member| other.placed != Some(*member))
+    }
+
+    /// A side's member needs its place on the relay no more; says whether it had one.
+    pub(super) fn unplace(&mut self, topic: Topic, side: Side, member: ConnectionId) -> bool {
+        let seat = self.seats.get_mut(&topic).map(|seats| &mut seats[index(side)]);
+        seat.is_some_and(|seat| seat.placed.take_if(|placed| *placed == member).is_some())
+    }
+
+    /// Whether the relay has a place for this connection as a side.
+    pub(super) fn is_placed(&self, topic: &Topic, side: Side, member: ConnectionId) -> bool {
+        self.seats.get(topic).is_some_and(|seats| seats[index(side)].placed == Some(member))
     }
 
     /// The size of a side's offer, 0 without one.
@@ -174,7 +208,8 @@ impl Topics {
     fn clear(&mut self, topic: Topic, side: Side) -> Option<AddressKey> {
         let seats = self.seats.get_mut(&topic)?;
         let seat = &mut seats[index(side)];
-        let account = if seat.member.is_none() && seat.offer.is_none() { seat.account.take() } else { None };
+        let gone = seat.member.is_none() && seat.offer.is_none();
+        let account = if gone { std::mem::take(seat).account } else { None };
         if seats.iter().all(|seat| seat.account.is_none()) {
             self.seats.remove(&topic);
         }
