@@ -11,7 +11,9 @@ use clap::{Args, Parser, Subcommand};
 pub use daemon::{Wireplugd, all_interfaces, one_interface};
 
 use crate::config::{BadServer, Config, ServerConfig};
+use crate::control::ControlError;
 use crate::interface::InterfaceName;
+use crate::status::StrategyInfo;
 use crate::{control, files, status};
 
 /// Finds, proves and sets the endpoints of a WireGuard interface's peers.
@@ -58,8 +60,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Lists the strategies in this build
+    /// Lists the strategies of this build, and how they go on the interfaces that are looked after
     Strategies {
+        /// One interface only
+        interface: Option<InterfaceName>,
         /// As JSON, for scripts
         #[arg(long)]
         json: bool,
@@ -74,7 +78,7 @@ impl Wireplug {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Some(Command::Status { interface, json }) => print_status(interface.as_ref(), json),
-            Some(Command::Strategies { json }) => print_strategies(json),
+            Some(Command::Strategies { interface, json }) => print_strategies(interface.as_ref(), json),
             None => self.daemon.run(),
         }
     }
@@ -96,8 +100,7 @@ impl Daemon {
 }
 
 fn print_status(interface: Option<&InterfaceName>, json: bool) -> anyhow::Result<()> {
-    let directory =
-        files::run_directory().context("cannot tell this network namespace: is /proc mounted?")?;
+    let directory = run_directory()?;
     let (all, mut silent) = match interface {
         Some(interface) => (vec![control::ask(&directory, interface)?], vec![]),
         None => control::ask_all(&directory)?,
@@ -117,27 +120,38 @@ fn print_status(interface: Option<&InterfaceName>, json: bool) -> anyhow::Result
     }
 }
 
-fn print_strategies(json: bool) -> anyhow::Result<()> {
-    let strategies = wireplug_strategy::registered();
-    if !json {
-        return print(&status::strategies_table(&strategies));
+fn print_strategies(interface: Option<&InterfaceName>, json: bool) -> anyhow::Result<()> {
+    let directory = run_directory()?;
+    let here = || wireplug_strategy::registered().into_iter().map(StrategyInfo::of).collect();
+    let (all, mut silent) = match interface {
+        Some(interface) => (control::ask_strategies(&directory, interface)?, vec![]),
+        None => match control::ask_all_strategies(&directory) {
+            Ok((told, silent)) => (StrategyInfo::merge(here(), told), silent),
+            Err(error) => (here(), vec![error]),
+        },
+    };
+    let text = if json {
+        serde_json::to_string_pretty(&all)? + "\n"
+    } else {
+        let goes = status::interfaces_table(&all, SystemTime::now());
+        match (interface, silent.last()) {
+            (Some(_), _) => goes,
+            (None, Some(ControlError::NoneRunning)) => {
+                format!("{}\n{}\n", status::strategies_table(&all), ControlError::NoneRunning)
+            }
+            (None, _) => format!("{}\n{goes}", status::strategies_table(&all)),
+        }
+    };
+    print(&text)?;
+    match silent.pop() {
+        // What is in this build needs no daemon.
+        None | Some(ControlError::NoneRunning) => Ok(()),
+        Some(error) => Err(error.into()),
     }
-    let list: Vec<_> = strategies
-        .iter()
-        .map(|one| {
-            let options = one.options.iter().map(|option| {
-                serde_json::json!({
-                    "key": option.key, "accepts": option.accepts,
-                    "default": option.default, "about": option.about,
-                })
-            });
-            serde_json::json!({
-                "name": one.name, "tier": format!("{:?}", one.tier).to_lowercase(), "about": one.about,
-                "options": options.collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    print(&(serde_json::to_string_pretty(&list)? + "\n"))
+}
+
+fn run_directory() -> anyhow::Result<PathBuf> {
+    files::run_directory().context("cannot tell this network namespace: is /proc mounted?")
 }
 
 /// Prints; whoever stopped reading (`| head`) has read enough.

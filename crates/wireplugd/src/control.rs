@@ -1,4 +1,4 @@
-//! The control socket: how `wireplug status` asks a running daemon. Root only.
+//! The control socket: how `wireplug status` and `wireplug strategies` ask a running daemon. Root only.
 //!
 //! One socket per interface, `/run/wireplug/NETNS/INTERFACE.sock`. One line of JSON asks, one line answers, and
 //! the connection ends.
@@ -11,17 +11,19 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-pub use client::{ask, ask_all};
+pub use client::{ask, ask_all, ask_all_strategies, ask_strategies};
 pub use server::ControlServer;
 
 use crate::interface::InterfaceName;
-use crate::status::InterfaceStatus;
+use crate::status::{InterfaceStatus, StrategyInfo};
 
 /// What the event loop is asked.
 #[derive(Debug)]
 pub enum Request {
     /// How it goes. Dropping the sender answers that the daemon is stopping.
     Status(oneshot::Sender<InterfaceStatus>),
+    /// How it goes with the strategies of its build, each on this interface alone. Dropped likewise.
+    Strategies(oneshot::Sender<Vec<StrategyInfo>>),
 }
 
 /// Why there is no control socket, or no answer from it.
@@ -79,6 +81,7 @@ impl ControlError {
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 enum Question {
     Status,
+    Strategies,
 }
 
 /// An answer as it is written.
@@ -86,6 +89,7 @@ enum Question {
 #[serde(rename_all = "lowercase")]
 enum Answer {
     Status(Box<InterfaceStatus>),
+    Strategies(Vec<StrategyInfo>),
     Error(String),
 }
 

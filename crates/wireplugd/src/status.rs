@@ -1,5 +1,7 @@
-//! What `wireplug status` shows: the data that scripts rely on, and the same for people.
+//! What `wireplug status` and `wireplug strategies` show: the data that scripts rely on, and the same for people.
 
+mod strategies;
+mod strategies_table;
 mod table;
 mod time;
 
@@ -9,7 +11,11 @@ use serde::{Deserialize, Serialize};
 use wireplug_core::PublicKey;
 pub use wireplug_core::scheduler::State;
 
-pub use table::{strategies_table, table};
+pub use strategies::{
+    Activity, FoundInfo, Judgement, OnInterface, OptionInfo, PeerOverride, StrategyInfo, SuggestedInfo, Told,
+};
+pub use strategies_table::{interfaces_table, strategies_table};
+pub use table::table;
 pub use time::{BadTimestamp, Timestamp};
 
 /// One interface. `wireplug status --json` prints an array of these; fields are only ever added.

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use wireplug_core::{Candidate, Endpoint, Evidence, Proof, StrategyName, Tier};
+use wireplug_core::{Candidate, Endpoint, Evidence, Proof, PublicKey, StrategyName, Tier};
 use wireplug_strategy::{
-    Binding, BoxFuture, ConfigError, Context, Event, Failure, Host, PortError, Registration, ResolveError,
-    Resolved, Situation, Strategy,
+    Binding, BoxFuture, ConfigError, Context, Event, Failure, Host, PortError, Registration, RelayWish,
+    ResolveError, Resolved, Situation, Strategy,
 };
-use wireplugd::strategies::{EventQueue, Found, Runner};
+use wireplugd::strategies::{EventQueue, Found, Lives, Phase, Runner};
 
 /// How the next strategy behaves.
 #[derive(Clone, Copy)]
@@ -114,6 +114,7 @@ impl Host for NoHost {
     fn binding(&self, _: SocketAddr) -> BoxFuture<'static, Result<Binding, PortError>> {
         Box::pin(async { Err(PortError::NotPermitted) })
     }
+    fn relay(&self, _: PublicKey, _: &str, _: Option<RelayWish>) {}
     fn resolve(&self, name: String) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         Box::pin(async { Err(ResolveError { name, why: String::new() }) })
     }
@@ -122,6 +123,7 @@ impl Host for NoHost {
 struct Bench {
     runner: Runner,
     events: EventQueue,
+    lives: Lives,
     _situation: watch::Sender<Situation>,
 }
 
@@ -130,8 +132,9 @@ fn start(strategies: &[(&'static str, Kind)]) -> Bench {
     let events = EventQueue::default();
     let strategies = strategies.iter().map(|(name, kind)| registration(name, *kind)).collect();
     let host: Arc<dyn Host> = Arc::new(NoHost);
-    let runner = Runner::start(strategies, &host, &events, &situation);
-    Bench { runner, events, _situation: sender }
+    let lives = Lives::default();
+    let runner = Runner::start(strategies, &host, &events, &lives, &situation);
+    Bench { runner, events, lives, _situation: sender }
 }
 
 async fn next(events: &EventQueue) -> Found {
@@ -167,6 +170,24 @@ async fn failing_takes_all_back_says_why_and_starts_again_with_growing_pauses() 
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         bench.runner.stop().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_how_often_and_when_it_runs_again_is_known() {
+    let bench = start(&[("fails", Kind::Fails), ("good", Kind::Good)]);
+    let (fails, good) = ("fails".parse().unwrap(), "good".parse().unwrap());
+    let began = Instant::now();
+    // Two runs of 10 ms and a second between them; the second pause is two seconds.
+    sleep(Duration::from_millis(1500)).await;
+    let life = bench.lives.of(&fails).unwrap();
+    assert_eq!((life.starts, life.failures), (2, 2));
+    let second = began + Duration::from_millis(1020);
+    assert_eq!(life.last_failure, Some(("no router at all".to_owned(), second)));
+    assert_eq!(life.phase, Phase::Resting { until: second + Duration::from_secs(2) });
+    let life = bench.lives.of(&good).unwrap();
+    assert_eq!((life.starts, life.failures, life.phase), (1, 0, Phase::Running { since: began }));
+    assert_eq!(bench.lives.of(&"other".parse().unwrap()), None);
+    bench.runner.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

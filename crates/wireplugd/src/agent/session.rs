@@ -32,7 +32,7 @@ use crate::control::Request;
 use crate::files;
 use crate::memory::Memory;
 use crate::record::RecordFile;
-use crate::strategies::{EventQueue, Runner};
+use crate::strategies::{self, EventQueue, Lives, Runner};
 use stun::{Held, Ticket};
 
 /// Why a session ended.
@@ -79,6 +79,8 @@ pub(super) struct Session<'a> {
     view: u64,
     jobs: mpsc::Sender<Job>,
     notes: BTreeMap<StrategyName, String>,
+    events: EventQueue,
+    lives: Lives,
     /// What each server refused, by kind, since it came up: said once.
     refused: HashSet<(usize, &'static str, Refusal)>,
     next_read: Instant,
@@ -144,6 +146,8 @@ pub(super) async fn run(
         view: 0,
         jobs,
         notes: BTreeMap::new(),
+        events: events.clone(),
+        lives: Lives::default(),
         refused: HashSet::new(),
         next_read: now(),
         reading: false,
@@ -158,7 +162,7 @@ pub(super) async fn run(
     session.scheduler.handle(now(), Input::Device(view));
     session.settle().await;
     let strategies = session.config.config.strategies.clone();
-    let runner = Runner::start(strategies, &host, &events, &situations);
+    let runner = Runner::start(strategies, &host, &events, &session.lives, &situations);
 
     let end = session.event_loop(&mut news, &events, &mut questions, &mut server_events, requests).await;
 
@@ -414,6 +418,13 @@ impl Session<'_> {
                     now(),
                 );
                 drop(answer.send(status));
+            }
+            Request::Strategies(answer) => {
+                let (name, config) = (&self.config.interface, &self.config.config);
+                let clock = strategies::Clock::read();
+                let report =
+                    strategies::report(name, config, &self.events, &self.lives, &self.scheduler, clock);
+                drop(answer.send(report));
             }
         }
     }

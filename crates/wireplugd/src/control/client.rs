@@ -1,4 +1,4 @@
-//! Asking running daemons. Blocking: it is all that `wireplug status` does.
+//! Asking running daemons. Blocking: it is all that such a command does.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Answer, ControlError, Question, socket_path};
 use crate::interface::InterfaceName;
-use crate::status::InterfaceStatus;
+use crate::status::{InterfaceStatus, StrategyInfo};
 
 /// How long one daemon may take; longer than it gives itself.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -19,11 +19,7 @@ const MAX_ANSWER: u64 = 8 << 20;
 /// # Errors
 /// [`ControlError::NotRunning`] where no daemon answers for it.
 pub fn ask(run_directory: &Path, interface: &InterfaceName) -> Result<InterfaceStatus, ControlError> {
-    match ask_at(&socket_path(run_directory, interface)) {
-        Ok(Some(status)) => Ok(status),
-        Ok(None) => Err(ControlError::NotRunning(interface.clone())),
-        Err(error) => Err(error),
-    }
+    ask_one(run_directory, interface)
 }
 
 /// The status of all interfaces that are looked after in this network namespace, by name, and what went wrong
@@ -32,30 +28,94 @@ pub fn ask(run_directory: &Path, interface: &InterfaceName) -> Result<InterfaceS
 /// # Errors
 /// [`ControlError::NoneRunning`] where there is none.
 pub fn ask_all(run_directory: &Path) -> Result<(Vec<InterfaceStatus>, Vec<ControlError>), ControlError> {
+    ask_each(run_directory)
+}
+
+/// The strategies of one interface's daemon, and how they go there.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_strategies(
+    run_directory: &Path,
+    interface: &InterfaceName,
+) -> Result<Vec<StrategyInfo>, ControlError> {
+    ask_one(run_directory, interface)
+}
+
+/// The strategies of all daemons in this network namespace, by the names of their interfaces; one that several
+/// daemons have is told by each. With it comes what went wrong with daemons that did not answer.
+///
+/// # Errors
+/// As [`ask_all`].
+pub fn ask_all_strategies(
+    run_directory: &Path,
+) -> Result<(Vec<StrategyInfo>, Vec<ControlError>), ControlError> {
+    let (all, silent): (Vec<Vec<StrategyInfo>>, _) = ask_each(run_directory)?;
+    Ok((all.into_iter().flatten().collect(), silent))
+}
+
+/// Something that a daemon can be asked for.
+trait Told: Sized {
+    const QUESTION: Question;
+
+    /// None for the answer to another question.
+    fn read(answer: Answer) -> Option<Self>;
+}
+
+impl Told for InterfaceStatus {
+    const QUESTION: Question = Question::Status;
+
+    fn read(answer: Answer) -> Option<Self> {
+        if let Answer::Status(status) = answer { Some(*status) } else { None }
+    }
+}
+
+impl Told for Vec<StrategyInfo> {
+    const QUESTION: Question = Question::Strategies;
+
+    fn read(answer: Answer) -> Option<Self> {
+        if let Answer::Strategies(strategies) = answer { Some(strategies) } else { None }
+    }
+}
+
+fn ask_one<T: Told>(run_directory: &Path, interface: &InterfaceName) -> Result<T, ControlError> {
+    match ask_at(&socket_path(run_directory, interface)) {
+        Ok(Some(told)) => Ok(told),
+        Ok(None) => Err(ControlError::NotRunning(interface.clone())),
+        Err(error) => Err(error),
+    }
+}
+
+fn ask_each<T: Told>(run_directory: &Path) -> Result<(Vec<T>, Vec<ControlError>), ControlError> {
     let failed = |error| ControlError::io("read", run_directory, error);
     let entries = match std::fs::read_dir(run_directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ControlError::NoneRunning),
         entries => entries.map_err(failed)?,
     };
-    let (mut all, mut silent) = (Vec::new(), Vec::new());
+    let mut sockets = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
         if path.extension().is_some_and(|extension| extension == "sock") {
-            match ask_at(&path) {
-                Ok(status) => all.extend(status),
-                Err(error) => silent.push(error),
-            }
+            sockets.push(path);
+        }
+    }
+    // They are named after their interfaces.
+    sockets.sort();
+    let (mut all, mut silent) = (Vec::new(), Vec::new());
+    for path in sockets {
+        match ask_at(&path) {
+            Ok(told) => all.extend(told),
+            Err(error) => silent.push(error),
         }
     }
     if all.is_empty() && silent.is_empty() {
         return Err(ControlError::NoneRunning);
     }
-    all.sort_by(|a, b| a.interface.cmp(&b.interface));
     Ok((all, silent))
 }
 
 /// `None` where nobody listens.
-fn ask_at(path: &Path) -> Result<Option<InterfaceStatus>, ControlError> {
+fn ask_at<T: Told>(path: &Path) -> Result<Option<T>, ControlError> {
     let failed = |error| ControlError::io("ask", path, error);
     let bad = |why: String| ControlError::BadAnswer { path: path.to_owned(), why };
     let mut stream = match UnixStream::connect(path) {
@@ -66,14 +126,17 @@ fn ask_at(path: &Path) -> Result<Option<InterfaceStatus>, ControlError> {
     };
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
-    let mut question = serde_json::to_vec(&Question::Status).map_err(|error| failed(error.into()))?;
+    let mut question = serde_json::to_vec(&T::QUESTION).map_err(|error| failed(error.into()))?;
     question.push(b'\n');
     stream.write_all(&question).map_err(failed)?;
     let mut line = String::new();
     BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut line).map_err(failed)?;
     match serde_json::from_str(&line) {
-        Ok(Answer::Status(status)) => Ok(Some(*status)),
         Ok(Answer::Error(why)) => Err(bad(why)),
+        Ok(answer) => match T::read(answer) {
+            Some(told) => Ok(Some(told)),
+            None => Err(bad("it answered another question".to_owned())),
+        },
         Err(_) if line.is_empty() => Err(bad("it hung up without a word; only root may ask".to_owned())),
         Err(error) => Err(bad(error.to_string())),
     }

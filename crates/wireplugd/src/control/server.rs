@@ -111,7 +111,14 @@ async fn converse(stream: UnixStream, requests: &mpsc::Sender<Request>) {
         Err(_) | Ok(0) => return,
         Ok(_) if !line.ends_with('\n') => Answer::Error("the question is too long".to_owned()),
         Ok(_) => match serde_json::from_str(&line) {
-            Ok(Question::Status) => status(requests).await,
+            Ok(Question::Status) => {
+                let told = told(requests, Request::Status).await;
+                told.map(|status| Answer::Status(Box::new(status))).unwrap_or_else(stopping)
+            }
+            Ok(Question::Strategies) => {
+                let told = told(requests, Request::Strategies).await;
+                told.map(Answer::Strategies).unwrap_or_else(stopping)
+            }
             Err(error) => Answer::Error(format!("unknown question: {error}")),
         },
     };
@@ -121,11 +128,16 @@ async fn converse(stream: UnixStream, requests: &mpsc::Sender<Request>) {
     let _ = write.write_all(&text).await;
 }
 
-async fn status(requests: &mpsc::Sender<Request>) -> Answer {
+/// Has the event loop answer; none where it is gone.
+async fn told<T>(
+    requests: &mpsc::Sender<Request>,
+    request: impl FnOnce(oneshot::Sender<T>) -> Request,
+) -> Option<T> {
     let (sender, receiver) = oneshot::channel();
-    let stopping = || Answer::Error("the daemon is stopping".to_owned());
-    match requests.send(Request::Status(sender)).await {
-        Err(_) => stopping(),
-        Ok(()) => receiver.await.map_or_else(|_| stopping(), |status| Answer::Status(Box::new(status))),
-    }
+    requests.send(request(sender)).await.ok()?;
+    receiver.await.ok()
+}
+
+fn stopping() -> Answer {
+    Answer::Error("the daemon is stopping".to_owned())
 }

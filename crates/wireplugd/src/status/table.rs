@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use wireplug_strategy::Registration;
+use wireplug_core::PublicKey;
 
 use super::{InterfaceStatus, PeerStatus};
 
@@ -17,13 +17,6 @@ pub fn table(interfaces: &[InterfaceStatus], now: SystemTime) -> String {
         block(&mut text, interface, now);
     }
     text
-}
-
-/// The strategies compiled in as text, best tier first.
-pub fn strategies_table(strategies: &[&'static Registration]) -> String {
-    let mut rows = vec![["STRATEGY".to_owned(), "WHAT IT DOES".to_owned()]];
-    rows.extend(strategies.iter().map(|one| [one.name.to_owned(), one.about.to_owned()]));
-    columns(&rows, "")
 }
 
 fn block(text: &mut String, interface: &InterfaceStatus, now: SystemTime) {
@@ -73,12 +66,16 @@ fn row(peer: &PeerStatus, now: SystemTime) -> [String; 6] {
 fn called(peer: &PeerStatus) -> String {
     match &peer.name {
         Some(name) => name.clone(),
-        None => peer.public_key.to_string().chars().take(12).chain(['…']).collect(),
+        None => shortened(&peer.public_key),
     }
 }
 
+pub(super) fn shortened(key: &PublicKey) -> String {
+    key.to_string().chars().take(12).chain(['…']).collect()
+}
+
 /// A duration in its largest unit.
-fn lasting(duration: Duration) -> String {
+pub(super) fn lasting(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..60 => format!("{seconds} s"),
         seconds @ 60..3600 => format!("{} min", seconds / 60),
@@ -87,7 +84,7 @@ fn lasting(duration: Duration) -> String {
     }
 }
 
-fn columns<const N: usize>(rows: &[[String; N]], indent: &str) -> String {
+pub(super) fn columns<const N: usize>(rows: &[[String; N]], indent: &str) -> String {
     let widths: [usize; N] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     let mut text = String::new();

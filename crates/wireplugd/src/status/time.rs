@@ -26,6 +26,12 @@ impl Timestamp {
         let then = UNIX_EPOCH + Duration::from_secs(self.seconds);
         now.duration_since(then).unwrap_or_default()
     }
+
+    /// How long it takes until then; zero where it is over.
+    pub fn until(&self, now: SystemTime) -> Duration {
+        let then = UNIX_EPOCH + Duration::from_secs(self.seconds);
+        then.duration_since(now).unwrap_or_default()
+    }
 }
 
 impl From<SystemTime> for Timestamp {

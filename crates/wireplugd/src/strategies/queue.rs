@@ -1,12 +1,18 @@
 //! What strategies found, on its way to the event loop: bounded, and only the latest of each thing.
 //!
 //! It holds what each strategy says now and what the listener has been told, and tells the difference. So a
-//! strategy that says a thing a thousand times fills one place, and taking all back needs no memory of it.
+//! strategy that says a thing a thousand times fills one place, and taking all back needs no memory of it. What it holds
+//! of a strategy now can be looked at ([`Standing`]).
+
+mod standing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tracing::warn;
 use wireplug_core::{Candidate, Endpoint, MAX_CANDIDATES, Mapping, PublicKey, RemoteCandidate, StrategyName};
 use wireplug_strategy::Event;
@@ -17,6 +23,8 @@ const MAX_OF_ONE: usize = MAX_CANDIDATES;
 const MAX_SUGGESTIONS: usize = 4096;
 /// The longest note, in characters: a line of status.
 const MAX_NOTE: usize = 300;
+
+pub use standing::{Held, Standing};
 
 /// The events of all strategies of one interface. Cheap to clone.
 #[derive(Clone, Default)]
@@ -52,9 +60,11 @@ struct State {
 #[derive(Default)]
 struct Sayings {
     generation: u32,
-    now: BTreeMap<Topic, Saying>,
+    now: BTreeMap<Topic, Held<Saying>>,
     told: BTreeMap<Topic, Saying>,
     too_many: bool,
+    /// The last one of any generation: a strategy may have nothing to add in a new one.
+    note: Option<Held<String>>,
 }
 
 /// What a saying is about: a later one about the same replaces it.
@@ -78,13 +88,13 @@ impl EventQueue {
     /// Takes an event of a strategy. Never waits. What belongs to an older generation is dropped, and so is what
     /// is too much, which is said once.
     pub fn push(&self, strategy: &StrategyName, generation: u32, event: Event) {
-        self.state().push(strategy, generation, event);
+        self.state().push(Instant::now(), strategy, generation, event);
         self.shared.arrived.notify_one();
     }
 
     /// Takes back all that a strategy found in its latest generation.
     pub fn retract(&self, strategy: &StrategyName) {
-        self.state().retract(strategy);
+        self.state().retract(Instant::now(), strategy);
         self.shared.arrived.notify_one();
     }
 
@@ -103,20 +113,25 @@ impl EventQueue {
         self.state().next()
     }
 
+    /// What a strategy holds for true now, if it ever said something.
+    pub fn standing(&self, strategy: &StrategyName) -> Option<Standing> {
+        self.state().strategies.get(strategy).map(Standing::of)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn push(&mut self, strategy: &StrategyName, generation: u32, event: Event) {
+    fn push(&mut self, now: Instant, strategy: &StrategyName, generation: u32, event: Event) {
         let sayings = self.strategies.entry(strategy.clone()).or_default();
         if generation < sayings.generation {
             return;
         }
         if generation > sayings.generation {
             // The listener has dropped all of the older one by itself.
-            *sayings = Sayings { generation, ..Sayings::default() };
+            *sayings = Sayings { generation, note: sayings.note.take(), ..Sayings::default() };
             self.news.retain(|(of, _)| of != strategy);
         }
         let (topic, saying) = match event {
@@ -127,38 +142,36 @@ impl State {
             }
             Event::Withdrawn { peer, endpoint } => (Topic::Theirs(peer, endpoint), None),
             Event::Mapping(mapping) => (Topic::Mapping, Some(Saying::Mapping(mapping))),
-            Event::Note(words) => (Topic::Note, Some(Saying::Note(words.chars().take(MAX_NOTE).collect()))),
+            Event::Note(words) => (Topic::Note, Some(Saying::Note(line(&words)))),
         };
         match saying {
             Some(_) if sayings.is_full_for(topic) => {
                 if !std::mem::replace(&mut sayings.too_many, true) {
                     warn!(%strategy, most = MAX_OF_ONE, "the strategy finds too many candidates; the rest is dropped");
                     let words = format!("finds more than {MAX_OF_ONE} candidates; the rest is dropped");
-                    self.say(strategy, Topic::Note, Some(Saying::Note(words)));
+                    self.say(now, strategy, Topic::Note, Some(Saying::Note(words)));
                 }
             }
-            saying => self.say(strategy, topic, saying),
+            saying => self.say(now, strategy, topic, saying),
         }
     }
 
-    fn retract(&mut self, strategy: &StrategyName) {
+    fn retract(&mut self, now: Instant, strategy: &StrategyName) {
         let Some(sayings) = self.strategies.get(strategy) else { return };
         let all: Vec<_> = sayings.now.keys().chain(sayings.told.keys()).copied().collect();
         for topic in all {
             match topic {
-                Topic::Ours(_) | Topic::Theirs(..) => self.say(strategy, topic, None),
-                Topic::Mapping => self.say(strategy, topic, Some(Saying::Mapping(Mapping::Unknown))),
+                Topic::Ours(_) | Topic::Theirs(..) => self.say(now, strategy, topic, None),
+                Topic::Mapping => self.say(now, strategy, topic, Some(Saying::Mapping(Mapping::Unknown))),
                 Topic::Note => {}
             }
         }
     }
 
-    fn say(&mut self, strategy: &StrategyName, topic: Topic, saying: Option<Saying>) {
+    fn say(&mut self, now: Instant, strategy: &StrategyName, topic: Topic, saying: Option<Saying>) {
         let Some(sayings) = self.strategies.get_mut(strategy) else { return };
         match saying {
-            Some(saying) => {
-                sayings.now.insert(topic, saying);
-            }
+            Some(saying) => sayings.hold(now, topic, saying),
             None => {
                 sayings.now.remove(&topic);
             }
@@ -179,9 +192,9 @@ impl State {
             let (strategy, topic) = self.news.pop_front()?;
             let Some(sayings) = self.strategies.get_mut(&strategy) else { continue };
             let event = match sayings.now.get(&topic) {
-                Some(saying) => {
-                    sayings.told.insert(topic, saying.clone());
-                    topic.said(saying.clone())
+                Some(held) => {
+                    sayings.told.insert(topic, held.what.clone());
+                    topic.said(held.what.clone())
                 }
                 None => sayings.told.remove(&topic).and_then(|_| topic.unsaid()),
             };
@@ -193,6 +206,16 @@ impl State {
 }
 
 impl Sayings {
+    /// Takes the newest about a topic. An endpoint that is said again has been there since it was first said.
+    fn hold(&mut self, now: Instant, topic: Topic, saying: Saying) {
+        if let Saying::Note(words) = &saying {
+            let since = self.note.as_ref().filter(|note| note.what == *words).map_or(now, |note| note.since);
+            self.note = Some(Held { what: words.clone(), since, said: now });
+        }
+        let since = self.now.get(&topic).map_or(now, |held| held.since);
+        self.now.insert(topic, Held { what: saying, since, said: now });
+    }
+
     /// Whether one more about something new is too much.
     fn is_full_for(&self, topic: Topic) -> bool {
         if self.now.contains_key(&topic) {
@@ -208,6 +231,11 @@ impl Sayings {
             Topic::Mapping | Topic::Note => false,
         }
     }
+}
+
+/// One line that a terminal may show: what strategies say can come from a router.
+fn line(words: &str) -> String {
+    words.chars().take(MAX_NOTE).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 impl Topic {
@@ -227,138 +255,5 @@ impl Topic {
             Self::Theirs(peer, endpoint) => Some(Event::Withdrawn { peer, endpoint }),
             Self::Mapping | Self::Note => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use wireplug_core::{Proof, Reach, Tier};
-
-    use super::*;
-
-    fn name() -> StrategyName {
-        "test".parse().unwrap()
-    }
-
-    fn endpoint(number: u16) -> Endpoint {
-        Endpoint::new(([203, 0, 113, 7], number).into()).unwrap()
-    }
-
-    fn found(number: u16, evidence: &str) -> Event {
-        Event::Found(Candidate {
-            endpoint: endpoint(number),
-            strategy: name(),
-            tier: Tier::Direct,
-            proof: Proof::Server,
-            lifetime: None,
-            evidence: evidence.into(),
-        })
-    }
-
-    fn suggested(peer: u8, number: u16) -> Event {
-        let candidate = RemoteCandidate {
-            endpoint: endpoint(number),
-            strategy: name(),
-            tier: Tier::Direct,
-            reach: Reach::Open,
-        };
-        Event::Suggested { peer: PublicKey::from_bytes([peer; 32]), candidate }
-    }
-
-    fn drain(queue: &EventQueue) -> Vec<Event> {
-        std::iter::from_fn(|| queue.try_recv()).map(|found| found.event).collect()
-    }
-
-    #[test]
-    fn the_newest_about_an_endpoint_wins() {
-        let queue = EventQueue::default();
-        for event in [found(1, "old"), found(2, ""), found(1, "new")] {
-            queue.push(&name(), 0, event);
-        }
-        assert_eq!(drain(&queue), [found(1, "new"), found(2, "")]);
-        queue.push(&name(), 0, found(1, "new"));
-        assert_eq!(drain(&queue), [found(1, "new")], "said again, it is prolonged");
-    }
-
-    #[test]
-    fn what_was_never_told_need_not_be_taken_back() {
-        let queue = EventQueue::default();
-        queue.push(&name(), 0, found(1, ""));
-        queue.push(&name(), 0, Event::Lost(endpoint(1)));
-        queue.push(&name(), 0, Event::Lost(endpoint(9)));
-        assert_eq!(drain(&queue), []);
-        queue.push(&name(), 0, found(1, ""));
-        drain(&queue);
-        queue.push(&name(), 0, Event::Lost(endpoint(1)));
-        assert_eq!(drain(&queue), [Event::Lost(endpoint(1))]);
-    }
-
-    #[test]
-    fn a_flood_is_bounded_and_said_once() {
-        let queue = EventQueue::default();
-        for round in 0..100 {
-            for number in 1..=200 {
-                queue.push(&name(), 0, found(number, &round.to_string()));
-                queue.push(&name(), 0, suggested(1, number));
-            }
-            queue.push(&name(), 0, Event::Mapping(Mapping::Fixed));
-        }
-        let events = drain(&queue);
-        let of = |kind: fn(&Event) -> bool| events.iter().filter(|event| kind(event)).count();
-        assert_eq!(of(|event| matches!(event, Event::Found(_))), MAX_OF_ONE);
-        assert_eq!(of(|event| matches!(event, Event::Suggested { .. })), MAX_OF_ONE);
-        assert_eq!(of(|event| matches!(event, Event::Note(words) if words.contains("more than 16"))), 1);
-        assert_eq!(events.len(), 2 * MAX_OF_ONE + 2);
-    }
-
-    #[test]
-    fn coming_and_going_fills_nothing() {
-        let queue = EventQueue::default();
-        for number in 1..=60_000 {
-            queue.push(&name(), 0, found(number, ""));
-            queue.push(&name(), 0, Event::Lost(endpoint(number)));
-        }
-        let state = queue.state();
-        assert!(state.news.is_empty() && state.strategies[&name()].now.is_empty());
-    }
-
-    #[test]
-    fn one_flooding_takes_no_place_of_another() {
-        let queue = EventQueue::default();
-        let other: StrategyName = "other".parse().unwrap();
-        for number in 1..=200 {
-            queue.push(&name(), 0, found(number, ""));
-        }
-        queue.push(&other, 0, found(9, "mine"));
-        assert!(std::iter::from_fn(|| queue.try_recv()).any(|found| found.strategy == other));
-    }
-
-    #[test]
-    fn a_higher_generation_voids_the_lower() {
-        let queue = EventQueue::default();
-        queue.push(&name(), 1, found(1, ""));
-        queue.push(&name(), 2, found(2, ""));
-        queue.push(&name(), 1, found(3, "late"));
-        let found_now = queue.try_recv().unwrap();
-        assert_eq!((found_now.generation, found_now.event), (2, found(2, "")));
-        assert_eq!(drain(&queue), []);
-    }
-
-    #[test]
-    fn all_of_one_can_be_taken_back() {
-        let queue = EventQueue::default();
-        for event in [found(1, ""), suggested(1, 2), Event::Mapping(Mapping::Fixed)] {
-            queue.push(&name(), 3, event);
-        }
-        drain(&queue);
-        queue.push(&name(), 3, found(4, "not told yet"));
-        queue.retract(&name());
-        let withdrawn = Event::Withdrawn { peer: PublicKey::from_bytes([1; 32]), endpoint: endpoint(2) };
-        let mut events = drain(&queue);
-        for expected in [Event::Lost(endpoint(1)), withdrawn, Event::Mapping(Mapping::Unknown)] {
-            let place = events.iter().position(|event| *event == expected);
-            events.remove(place.unwrap_or_else(|| panic!("{expected:?} is missing")));
-        }
-        assert_eq!(events, []);
     }
 }

@@ -11,12 +11,13 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-use wireplug_core::StrategyName;
+use wireplug_core::{PublicKey, StrategyName};
 use wireplug_strategy::{
     Binding, BoxFuture, Connection, Context, Datagrams, Dial, Event, Failure, Host, Letters, Listen,
-    MemoryError, Nearby, PortError, Registration, ResolveError, Resolved, Situation,
+    MemoryError, Nearby, PortError, Registration, RelayWish, ResolveError, Resolved, Situation,
 };
 
+use super::lives::Lives;
 use super::queue::EventQueue;
 
 /// How long a strategy may take to end when it is asked to: what the plugin interface promises.
@@ -38,11 +39,13 @@ pub struct Runner {
 
 impl Runner {
     /// Starts each strategy with its table as a task of its own. What they find goes to `events` (and not to
-    /// `host.emit`); what they ask for goes to `host`. Must be called within a tokio runtime.
+    /// `host.emit`), how it goes with them to `lives`; what they ask for goes to `host`. Must be called within a tokio
+    /// runtime.
     pub fn start(
         strategies: Vec<(&'static Registration, toml::Table)>,
         host: &Arc<dyn Host>,
         events: &EventQueue,
+        lives: &Lives,
         situation: &watch::Receiver<Situation>,
     ) -> Self {
         let stop = CancellationToken::new();
@@ -61,6 +64,7 @@ impl Runner {
                 name,
                 host: Arc::clone(host),
                 events: events.clone(),
+                lives: lives.clone(),
                 situation: situation.clone(),
                 stop: stop.clone(),
             };
@@ -86,6 +90,7 @@ struct Supervised {
     name: StrategyName,
     host: Arc<dyn Host>,
     events: EventQueue,
+    lives: Lives,
     situation: watch::Receiver<Situation>,
     stop: CancellationToken,
 }
@@ -98,6 +103,7 @@ impl Supervised {
         let mut pause = FIRST_PAUSE;
         loop {
             let started = Instant::now();
+            self.lives.began(&self.name, started);
             let outcome = self.run_once().await;
             self.events.retract(&self.name);
             if self.stop.is_cancelled() {
@@ -108,6 +114,8 @@ impl Supervised {
             }
             let why = why(outcome);
             warn!(strategy = %self.name, why, again_in_s = pause.as_secs(), "the strategy failed");
+            let now = Instant::now();
+            self.lives.failed(&self.name, now, &why, now + pause);
             let generation = self.situation.borrow().generation;
             self.events.push(&self.name, generation, Event::Note(format!("failed: {why}")));
             tokio::select! {
@@ -190,6 +198,12 @@ impl Host for Run {
             return Box::pin(async { Err(PortError::Closed) });
         }
         self.host.binding(server)
+    }
+
+    fn relay(&self, peer: PublicKey, server: &str, wish: Option<RelayWish>) {
+        if !self.over.load(Ordering::Relaxed) {
+            self.host.relay(peer, server, wish);
+        }
     }
 
     fn resolve(&self, name: String) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
