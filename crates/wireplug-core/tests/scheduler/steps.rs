@@ -31,31 +31,44 @@ pub(crate) enum Step {
     Mapping(u8),
 }
 
+/// A step as it is written: what happens, and five bytes more to say how.
+pub(crate) type Written = [u8; 6];
+
 /// Any list of steps.
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec(step(), 1..60)
+    proptest::collection::vec(any::<Written>().prop_map(Step::read), 1..60)
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let place = 0..PLACES.len();
-    prop_oneof![
-        6 => (0u64..20_000).prop_map(Step::Pass),
-        3 => (0u8..3, proptest::option::of(place.clone()), any::<u16>(), any::<u16>())
-            .prop_map(|(keepalive, endpoint, rx, tx)| Step::Look { keepalive, endpoint, rx, tx }),
-        1 => place.clone().prop_map(Step::Handshake),
-        3 => (0u64..4, 0u32..8, proptest::collection::vec(place.clone(), 0..4))
-            .prop_map(|(instance, revision, places)| Step::Offer { instance, revision, places }),
-        3 => (place.clone(), 0u8..6, any::<bool>())
-            .prop_map(|(place, tier, nominated)| Step::Asked { place, tier, nominated }),
-        5 => place.clone().prop_map(Step::Answer),
-        2 => (place.clone(), any::<bool>()).prop_map(|(place, proven)| Step::Found { place, proven }),
-        1 => place.clone().prop_map(Step::Lost),
-        1 => (place.clone(), 0u8..4).prop_map(|(place, verdict)| Step::Judged(place, verdict)),
-        1 => (place, any::<bool>()).prop_map(|(place, tunnel)| Step::Unsendable(place, tunnel)),
-        1 => Just(Step::NetworkChanged),
-        2 => any::<bool>().prop_map(Step::Server),
-        1 => (0u8..4).prop_map(Step::Mapping),
-    ]
+impl Step {
+    /// Any six bytes are a step; the widths of the ranges say how often each kind comes.
+    pub(crate) fn read([kind, a, b, c, d, e]: Written) -> Self {
+        let place = usize::from(a) % PLACES.len();
+        let any_place = |byte: u8| usize::from(byte) % PLACES.len();
+        match kind % 30 {
+            0..6 => Self::Pass(u64::from(u16::from_be_bytes([a, b])) % 20_000),
+            6..9 => Self::Look {
+                keepalive: b % 3,
+                endpoint: (a < 200).then_some(place),
+                rx: u16::from_be_bytes([c, d]),
+                tx: u16::from_be_bytes([d, e]),
+            },
+            9 => Self::Handshake(place),
+            10..13 => Self::Offer {
+                instance: u64::from(a % 4),
+                revision: u32::from(a / 4 % 8),
+                places: [c, d, e].into_iter().take(usize::from(b % 4)).map(any_place).collect(),
+            },
+            13..16 => Self::Asked { place, tier: b % 6, nominated: c % 2 == 1 },
+            16..21 => Self::Answer(place),
+            21..23 => Self::Found { place, proven: b % 2 == 1 },
+            23 => Self::Lost(place),
+            24 => Self::Judged(place, b % 4),
+            25 => Self::Unsendable(place, b % 2 == 1),
+            26 => Self::NetworkChanged,
+            27..29 => Self::Server(a % 2 == 1),
+            _ => Self::Mapping(a % 4),
+        }
+    }
 }
 
 /// Plays steps, and says what did not hold: nothing unproven is applied, and nothing spins.
