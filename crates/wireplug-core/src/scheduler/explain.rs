@@ -30,9 +30,8 @@ impl Peer {
         self.offers.is_empty() && self.view.as_ref().is_some_and(|view| view.endpoint.is_some())
     }
 
-    fn tier_in_use_is_relayed(&self) -> bool {
-        let path = self.endpoint().and_then(|endpoint| self.paths.get(endpoint));
-        path.and_then(Path::kind).is_some_and(|(_, tier)| tier.is_relayed())
+    pub(super) fn tier_in_use_is_relayed(&self) -> bool {
+        self.endpoint().and_then(|endpoint| self.paths.get(endpoint)).is_some_and(Path::is_relayed)
     }
 
     pub(super) fn status(&self, local: &Local) -> PeerStatus {

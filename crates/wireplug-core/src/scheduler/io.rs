@@ -72,6 +72,13 @@ pub enum Input {
         /// Why, for status.
         why: String,
     },
+    /// How long a packet to the server and back takes, as last measured: a hint at how long one to a peer may take.
+    ServerRoundTrip(Duration),
+    /// The other side of a pair asked the server for a relay, or had asked when we joined.
+    RelayCalled {
+        /// Whose.
+        peer: PublicKey,
+    },
     /// A peer's offer arrived and was opened: its seal is right.
     OfferArrived {
         /// Whose.
@@ -92,7 +99,8 @@ pub enum Input {
         /// Whether the peer has chosen this path.
         nominated: bool,
     },
-    /// An answer to a check arrived on the WireGuard port and its integrity is right.
+    /// An answer to a check arrived on the WireGuard port and its integrity is right; or a relay said that both sides
+    /// are bound.
     CheckAnswered {
         /// Whose.
         peer: PublicKey,
@@ -189,7 +197,7 @@ pub enum Keepalive {
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Send a check from the WireGuard port.
+    /// Send a check from the WireGuard port; to a candidate of a relayed tier, bind to the relay.
     Check {
         /// To whom: the pair's key signs it.
         peer: PublicKey,
@@ -258,4 +266,6 @@ pub struct Demand {
     pub mapping: bool,
     /// How long to wait between two looks at the device.
     pub device_poll: Duration,
+    /// Another number whenever [`Scheduler::relay_wanted`](super::Scheduler::relay_wanted) became another for some peer.
+    pub relays: u64,
 }

@@ -22,6 +22,7 @@ mod outbox;
 mod paths;
 mod peer;
 mod ranking;
+mod relay;
 mod round;
 mod status;
 mod suggestions;
@@ -29,7 +30,7 @@ mod tuning;
 mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng as _;
 use rand::rngs::ChaCha8Rng;
@@ -67,12 +68,15 @@ pub struct Scheduler {
     generation: u32,
     local: Local,
     server: Server,
+    server_round_trip: Duration,
     port_sharing: bool,
     listen_port: u16,
     peers: BTreeMap<PublicKey, Slot>,
     rng: ChaCha8Rng,
     commands: VecDeque<Command>,
     changed: BTreeSet<PublicKey>,
+    /// See [`Demand::relays`].
+    relays: u64,
 }
 
 #[derive(Debug)]
@@ -92,12 +96,14 @@ impl Scheduler {
             generation: 1,
             local: Local::default(),
             server: Server::Down { why: "not connected yet".to_owned() },
+            server_round_trip: Duration::ZERO,
             port_sharing: true,
             listen_port: 0,
             peers: BTreeMap::new(),
             rng,
             commands: VecDeque::new(),
             changed: BTreeSet::new(),
+            relays: 0,
         }
     }
 
@@ -147,6 +153,11 @@ impl Scheduler {
                 return self.for_all(now, Peer::server_up);
             }
             Input::ServerDown { why } => self.server = Server::Down { why },
+            Input::ServerRoundTrip(time) => {
+                self.server_round_trip = time;
+                return;
+            }
+            Input::RelayCalled { peer } => return self.for_one(now, peer, Peer::relay_called),
             Input::OfferArrived { peer, offer } => {
                 return self.for_one(now, peer, |peer, world| peer.offered(world, offer));
             }
@@ -218,7 +229,8 @@ impl Scheduler {
 
     /// What the event loop should have ready now.
     pub fn demand(&self) -> Demand {
-        let mut demand = Demand { working: false, mapping: false, device_poll: tuning::POLL_SETTLED };
+        let mut demand =
+            Demand { working: false, mapping: false, device_poll: tuning::POLL_SETTLED, relays: self.relays };
         let ours_dependent = self.local.mapping() == Mapping::DestinationDependent;
         for Slot { peer, .. } in self.peers.values() {
             let working = matches!(peer.effort, Effort::Round(_));
@@ -238,6 +250,16 @@ impl Scheduler {
             demand.device_poll = demand.device_poll.min(poll);
         }
         demand
+    }
+
+    /// Whether a server should relay for this peer: ask for an allocation and suggest the relay's address as a
+    /// candidate of tier [`Tier::Relay`](crate::Tier::Relay) or [`Tier::RelayTls`](crate::Tier::RelayTls). Once it is
+    /// not wanted any more, withdraw and release it.
+    ///
+    /// A [`Command::Check`] to such a candidate is carried out as a bind; the server's word that both sides are bound is
+    /// its [`Input::CheckAnswered`]. [`Demand::relays`] tells when to look again.
+    pub fn relay_wanted(&self, peer: &PublicKey) -> bool {
+        self.peers.get(peer).is_some_and(|slot| slot.peer.relay.is_wanted())
     }
 
     /// How it stands with every peer, by public key.
@@ -305,13 +327,18 @@ impl Scheduler {
             generation: self.generation,
             local: &self.local,
             server: &self.server,
+            server_round_trip: self.server_round_trip,
             listening: self.listen_port != 0,
             port_sharing: self.port_sharing,
             rng: &mut self.rng,
             commands: &mut self.commands,
         };
+        let relay_before = slot.peer.relay.is_wanted();
         act(&mut slot.peer, &mut world);
-        slot.timeout = slot.peer.advance(&mut world);
+        let round = slot.peer.advance(&mut world);
+        let relay = slot.peer.wish_for_relay(&world);
+        slot.timeout = [round, relay].into_iter().flatten().min();
+        self.relays += u64::from(slot.peer.relay.is_wanted() != relay_before);
         let state = slot.peer.current_state();
         if state != slot.peer.state.0 {
             slot.peer.state = (state, now);

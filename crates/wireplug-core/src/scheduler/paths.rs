@@ -47,6 +47,8 @@ pub(super) struct Choice {
     pub(super) endpoint: Endpoint,
     pub(super) score: Score,
     pub(super) proof: PathProof,
+    /// A server carries it.
+    pub(super) relayed: bool,
 }
 
 impl Path {
@@ -67,6 +69,11 @@ impl Path {
 
     pub(super) fn proof(&self) -> Option<PathProof> {
         self.proof
+    }
+
+    /// Whether a server carries it.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.kind().is_some_and(|(_, tier)| tier.is_relayed())
     }
 
     pub(super) fn unsendable(&self) -> Option<Unsendable> {
@@ -274,7 +281,7 @@ impl Paths {
             .filter_map(|(endpoint, path)| {
                 let proof = path.proof?;
                 let score = Score::new(path.place(ranking), Address::of(*endpoint), proof.rtt);
-                Some(Choice { endpoint: *endpoint, score, proof })
+                Some(Choice { endpoint: *endpoint, score, proof, relayed: path.is_relayed() })
             })
             .min_by_key(|choice| choice.score)
     }

@@ -1,7 +1,7 @@
 //! One peer: what it told us, what its tunnel does, and what we do about it.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 use rand::rngs::ChaCha8Rng;
@@ -9,8 +9,9 @@ use rand::rngs::ChaCha8Rng;
 use super::io::{Command, Keepalive, PeerView, Stimulus, Unsendable};
 use super::local::Local;
 use super::outbox::Outbox;
-use super::paths::Paths;
+use super::paths::{Path, Paths};
 use super::ranking::Ranking;
+use super::relay::Relay;
 use super::status::{Reason, State};
 use super::tuning::{ANSWER_BURST, ANSWERS_PER_SECOND, DOUBT_GAP, KEEPALIVE, MAX_INSTANCES, pause};
 use super::tunnel::{Seen, Tunnel};
@@ -23,6 +24,7 @@ pub(super) struct World<'a> {
     pub(super) generation: u32,
     pub(super) local: &'a Local,
     pub(super) server: &'a Server,
+    pub(super) server_round_trip: Duration,
     pub(super) listening: bool,
     pub(super) port_sharing: bool,
     pub(super) rng: &'a mut ChaCha8Rng,
@@ -68,6 +70,10 @@ pub(super) struct Round {
     pub(super) started: Instant,
     /// When the peer called last without saying anything new.
     pub(super) called: Instant,
+    /// Since when both sides can check: the peer's offer is here.
+    pub(super) met: Option<Instant>,
+    /// Our network or the peer's is another one: what carried the session may not any more.
+    pub(super) elsewhere: bool,
     /// The tunnel was up and is doubted since then.
     pub(super) doubting: bool,
     /// When the choice is to be looked at again.
@@ -82,8 +88,12 @@ pub(super) struct Round {
 pub(super) enum Cause {
     /// We want to reach the peer: our offer is sent again, so that it listens.
     Own,
+    /// Our network is another one.
+    Roamed,
     /// The peer wants to reach us: it listens already, and an answer to every offer would never end.
     Called,
+    /// The peer wants to reach us, from another network than before.
+    Moved,
     /// The tunnel is silent.
     Doubt,
 }
@@ -104,6 +114,9 @@ pub(super) struct Peer {
     pub(super) reason: Option<Reason>,
     /// The path that the initiator, whoever that is, has chosen last.
     pub(super) nominated: Option<Endpoint>,
+    pub(super) relay: Relay,
+    /// The round trip of the last path that was proven straight to the peer.
+    pub(super) round_trip: Option<Duration>,
     pub(super) state: (State, Instant),
     doubted: Option<Instant>,
     answers: Answers,
@@ -125,6 +138,8 @@ impl Peer {
             failures: 0,
             reason: None,
             nominated: None,
+            relay: Relay::default(),
+            round_trip: None,
             state: (State::Idle, now),
             doubted: None,
             answers: Answers { left: ANSWER_BURST, filled: now },
@@ -233,12 +248,17 @@ impl Peer {
                 // going for as long as the peer calls.
                 if news {
                     round.started = world.now;
+                    round.met = Some(world.now);
                 } else {
                     round.called = world.now;
+                    round.met.get_or_insert(world.now);
                 }
+                round.elsewhere |= elsewhere;
                 self.paths.hurry(world.now);
             }
-            Effort::Rest | Effort::Pause { .. } => self.begin_round(world, Cause::Called),
+            Effort::Rest | Effort::Pause { .. } => {
+                self.begin_round(world, if elsewhere { Cause::Moved } else { Cause::Called });
+            }
         }
     }
 
@@ -252,7 +272,9 @@ impl Peer {
     }
 
     pub(super) fn set_targets(&mut self, now: Instant) {
+        // Each side binds to a relay of its own accord: what the other names as one would be somebody's address.
         let offered = self.offers.iter().rev().flat_map(|offer| &offer.candidates);
+        let offered = offered.filter(|candidate| !candidate.tier.is_relayed());
         let wanted: Vec<_> = self
             .suggested
             .iter()
@@ -273,7 +295,10 @@ impl Peer {
         nominated: bool,
     ) {
         let known = self.paths.get(from).is_some();
-        if !known && self.ranking.place(None, tier).is_none() || !self.answers.take(world.now) {
+        if tier.is_relayed()
+            || !known && self.ranking.place(None, tier).is_none()
+            || !self.answers.take(world.now)
+        {
             return;
         }
         world.commands.push_back(Command::Answer { peer: self.key, to: from, transaction });
@@ -286,8 +311,9 @@ impl Peer {
     }
 
     pub(super) fn answered(&mut self, now: Instant, from: Endpoint, transaction: TransactionId) {
-        if matches!(self.effort, Effort::Round(_)) {
-            self.paths.answered(now, from, transaction);
+        if matches!(self.effort, Effort::Round(_)) && self.paths.answered(now, from, transaction) {
+            let path = self.paths.get(from).filter(|path| !path.is_relayed());
+            self.round_trip = path.and_then(Path::proof).map(|proof| proof.rtt).or(self.round_trip);
         }
     }
 
@@ -300,7 +326,7 @@ impl Peer {
         self.suggested.clear();
         self.set_targets(world.now);
         self.failures = 0;
-        self.begin_round(world, Cause::Own);
+        self.begin_round(world, Cause::Roamed);
     }
 
     /// A server is there again. Peers that have not heard of us in this generation are told.
@@ -319,12 +345,14 @@ impl Peer {
         if let Some(endpoint) = self.view.as_ref().and_then(|view| view.endpoint) {
             self.paths.add_in_use(world.now, endpoint);
         }
-        if cause != Cause::Called || !self.outbox.has_told(world.generation) {
+        if !matches!(cause, Cause::Called | Cause::Moved) || !self.outbox.has_told(world.generation) {
             self.outbox.mark();
         }
         self.effort = Effort::Round(Round {
             started: world.now,
             called: world.now,
+            met: (!self.offers.is_empty()).then_some(world.now),
+            elsewhere: matches!(cause, Cause::Roamed | Cause::Moved),
             doubting: cause == Cause::Doubt,
             decide_at: None,
             unproven: 0,

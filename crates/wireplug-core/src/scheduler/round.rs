@@ -116,8 +116,9 @@ impl Peer {
     fn choice(&self, now: Instant) -> Option<Choice> {
         let best = self.paths.best(now, &self.ranking);
         let chosen = self.nominated.filter(|_| self.role == Role::Follower).and_then(|endpoint| {
-            let proof = self.paths.get(endpoint)?.proof()?;
-            Some(Choice { endpoint, score: self.paths.score(endpoint, &self.ranking), proof })
+            let path = self.paths.get(endpoint)?;
+            let (proof, relayed) = (path.proof()?, path.is_relayed());
+            Some(Choice { endpoint, score: self.paths.score(endpoint, &self.ranking), proof, relayed })
         });
         chosen.or(best)
     }
@@ -151,6 +152,9 @@ impl Peer {
             Role::Follower if self.nominated == Some(endpoint) => Stimulus::None,
             Role::Initiator | Role::Follower => self.stimulus(),
         };
+        if self.tier_in_use_is_relayed() {
+            self.relay.leave(world.now);
+        }
         self.update(world, Some(endpoint), stimulus);
         if let Tunnel::Up(up) = &mut self.tunnel {
             up.move_to(world.now, endpoint);

@@ -9,14 +9,19 @@ use crate::{Endpoint, MAX_CANDIDATES, RemoteCandidate, StrategyName, Tier};
 impl Peer {
     /// A strategy on this side knows where the peer may be. A neighbour that was not known before is a reason to
     /// listen at once: it hears of us at the same time, no server tells us so, and there is hardly a better path.
+    /// A relay is suggested when it can be bound to, and again when it must be bound to anew.
     pub(super) fn suggested(&mut self, world: &mut World<'_>, candidate: RemoteCandidate) {
         let known = self.suggested.iter().any(|known| known.endpoint == candidate.endpoint);
+        let relay = candidate.tier.is_relayed().then_some(candidate.endpoint);
         let neighbour = !known && candidate.tier == Tier::Lan && self.would_improve(&candidate);
         self.forget_suggestion(&candidate.strategy, candidate.endpoint);
         if self.suggested.len() < MAX_CANDIDATES {
             self.suggested.push(candidate);
         }
         self.set_targets(world.now);
+        if let Some(relay) = relay {
+            return self.relay_suggested(world, relay);
+        }
         if !neighbour {
             return;
         }

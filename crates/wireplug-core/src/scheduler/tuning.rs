@@ -90,6 +90,17 @@ pub(super) const KEEPALIVE: u16 = 25;
 pub(super) const LATE_PACKETS: Duration = Duration::from_secs(3);
 pub(super) const REASSERTIONS: u8 = 20;
 
+/// How long better paths are tried alone before a server is asked to relay, or three round trips if that is longer: a pair
+/// that connects directly at once costs the server nothing, and the first ping does not wait for the others to fail.
+pub(super) const RELAY_HEAD_START: Duration = Duration::from_millis(150);
+
+/// How long a relay is kept after the session left it for a better path, which may turn out not to last.
+pub(super) const RELAY_KEPT: Duration = Duration::from_secs(30);
+
+/// How long a call to the relay by the other side holds, and the least time between two calls that begin a round.
+pub(super) const CALLED_FOR: Duration = Duration::from_secs(30);
+pub(super) const CALL_GAP: Duration = Duration::from_secs(5);
+
 /// Pauses between rounds that failed: short while a peer is likely just starting, long for a peer that
 /// is off for the night. The peer's next offer ends a pause at once.
 const PAUSES_S: [u64; 6] = [5, 10, 20, 40, 80, 160];

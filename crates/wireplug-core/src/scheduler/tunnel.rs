@@ -116,6 +116,11 @@ impl Up {
         self.moved.as_ref().is_some_and(|moved| !moved.over)
     }
 
+    /// Whether something was received after this time.
+    pub(super) fn was_heard_since(&self, since: Instant) -> bool {
+        self.heard > since
+    }
+
     fn see(&mut self, now: Instant, view: &PeerView) -> Seen {
         if view.rx_bytes < self.rx {
             // The device or the peer was made anew: its counters and its session are other ones.

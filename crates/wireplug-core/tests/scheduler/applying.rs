@@ -114,12 +114,10 @@ fn a_live_session_moves_only_to_what_is_better() {
     let mut driver = offered(Driver::initiator().begun());
     driver.answer(PUBLIC);
     driver.handshake(PUBLIC);
-    let more = vec![
-        remote(PUBLIC, "hole-punch", Tier::Punched),
-        remote(OTHER, "relay", Tier::Relay),
-        remote("192.168.1.9:51820", "lan-mdns", Tier::Lan),
-    ];
+    let more =
+        vec![remote(PUBLIC, "hole-punch", Tier::Punched), remote("192.168.1.9:51820", "lan-mdns", Tier::Lan)];
     driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, 2, more) });
+    driver.suggest(OTHER, "relay", Tier::Relay);
     driver.answer(OTHER);
     driver.pass_looking(ms(1000));
     assert_eq!(driver.applied(), [endpoint(PUBLIC)], "worse");

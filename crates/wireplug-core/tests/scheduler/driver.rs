@@ -173,6 +173,12 @@ impl Driver {
         self.take(Input::CheckAnswered { peer: PEER, from, transaction: check.transaction });
     }
 
+    /// A strategy on this side knows of this.
+    pub(crate) fn suggest(&mut self, at: &str, strategy: &str, tier: Tier) {
+        let generation = self.scheduler.generation();
+        self.take(Input::Suggested { generation, peer: PEER, candidate: remote(at, strategy, tier) });
+    }
+
     /// The peer's check comes from there.
     pub(crate) fn asked(&mut self, from: &str, tier: Tier, nominated: bool) {
         let transaction = TransactionId::from_bytes([u8::try_from(self.answers.len() % 250).unwrap(); 12]);

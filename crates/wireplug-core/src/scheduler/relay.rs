@@ -1,0 +1,113 @@
+//! When a server is asked to relay for a peer, and for how long it is kept.
+
+use std::time::{Duration, Instant};
+
+use super::peer::{Cause, Effort, Peer, World};
+use super::tuning::{CALL_GAP, CALLED_FOR, RELAY_HEAD_START, RELAY_KEPT};
+use super::tunnel::Tunnel;
+use crate::Endpoint;
+
+/// What one peer needs of a relay.
+#[derive(Debug, Default)]
+pub(super) struct Relay {
+    wanted: bool,
+    /// When the other side last had the server call us to the relay.
+    called: Option<Instant>,
+    /// When the session was last moved off a relay.
+    left: Option<Instant>,
+}
+
+impl Relay {
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// The session has a better path now; it may not last.
+    pub(super) fn leave(&mut self, now: Instant) {
+        self.left = Some(now);
+    }
+}
+
+impl Peer {
+    /// The other side asked the server for a relay: it cannot reach us, so it is a reason to listen, too.
+    pub(super) fn relay_called(&mut self, world: &mut World<'_>) {
+        let lately = self.relay.called.is_some_and(|at| world.now < at + CALL_GAP);
+        self.relay.called = Some(world.now);
+        let settled = lately || self.uses_relay();
+        match &mut self.effort {
+            Effort::Round(round) => round.called = world.now,
+            Effort::Rest | Effort::Pause { .. } if settled => {}
+            Effort::Rest | Effort::Pause { .. } => self.begin_round(world, Cause::Called),
+        }
+    }
+
+    /// A relay can be bound to: that is done at once, and the round waits for it.
+    pub(super) fn relay_suggested(&mut self, world: &mut World<'_>, endpoint: Endpoint) {
+        let in_use = self.uses_relay();
+        match &mut self.effort {
+            Effort::Round(round) => {
+                round.called = world.now;
+                self.paths.check_again(world.now, endpoint);
+            }
+            Effort::Rest if in_use => self.begin_round(world, Cause::Called),
+            Effort::Rest | Effort::Pause { .. } => {}
+        }
+    }
+
+    /// Decides whether the relay is wanted, and says when that is to be looked at again.
+    pub(super) fn wish_for_relay(&mut self, world: &World<'_>) -> Option<(Instant, &'static str)> {
+        let (wanted, again) = self.relay_wish(world);
+        self.relay.wanted = wanted;
+        again.filter(|at| *at > world.now).map(|at| (at, "the end or beginning of a relay"))
+    }
+
+    fn relay_wish(&self, world: &World<'_>) -> (bool, Option<Instant>) {
+        let Effort::Round(round) = &self.effort else { return self.kept(world.now) };
+        if self.uses_relay() {
+            return (true, None);
+        }
+        let works = match &self.tunnel {
+            Tunnel::Trying(_) => true,
+            Tunnel::Up(up) => self.path_in_use_is_proven() || up.was_heard_since(round.started),
+            Tunnel::Down => self.paths.best(world.now, &self.ranking).is_some_and(|best| !best.relayed),
+        };
+        if works {
+            return self.kept(world.now);
+        }
+        let called_until = self.relay.called.map(|at| at + CALLED_FOR);
+        if called_until.is_some_and(|until| until > world.now) {
+            return (true, called_until);
+        }
+        if self.tunnel.is_up() && !round.doubting && !round.elsewhere {
+            return self.kept(world.now);
+        }
+        match self.head_start(world) {
+            Some(at) if at > world.now => (self.kept(world.now).0, Some(at)),
+            Some(_) => (true, None),
+            None => self.kept(world.now),
+        }
+    }
+
+    /// Until when better paths alone are tried in this round; `None` while the peer has said nothing to try.
+    pub(super) fn head_start(&self, world: &World<'_>) -> Option<Instant> {
+        let Effort::Round(round) = &self.effort else { return None };
+        let met = round.met?;
+        Some(met + RELAY_HEAD_START.max(3 * self.expected_round_trip(world)))
+    }
+
+    /// How long a packet to the peer and back takes, as far as can be told before one has.
+    fn expected_round_trip(&self, world: &World<'_>) -> Duration {
+        // The peer is about as far from the server as we are: half of the ways do not go by it.
+        self.round_trip.unwrap_or(2 * world.server_round_trip)
+    }
+
+    fn uses_relay(&self) -> bool {
+        !matches!(self.tunnel, Tunnel::Down) && self.tier_in_use_is_relayed()
+    }
+
+    /// What holds outside of rounds: a relay in use stays, and one that was left stays for a while.
+    fn kept(&self, now: Instant) -> (bool, Option<Instant>) {
+        let until = self.relay.left.map(|at| at + RELAY_KEPT).filter(|until| *until > now);
+        (self.uses_relay() || until.is_some(), until)
+    }
+}
