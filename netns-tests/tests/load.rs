@@ -1,0 +1,54 @@
+//! The load program: what it sends arrives and is counted, whatever it goes through.
+
+use std::time::Duration;
+
+use wireplug_lab::{Binaries, LoadLab, LoadReport, Result, Through, Traffic};
+
+/// Datagrams a second, far below what any of them forwards.
+const RATE: f64 = 2_000.0;
+const WINDOW: Duration = Duration::from_millis(300);
+
+fn run(lab: &LoadLab, through: Through, pairs: usize) -> Result<LoadReport> {
+    lab.rate(Traffic { through, pairs, size: 1400 }, Some(RATE), WINDOW)
+}
+
+fn nearly_all_arrived(report: &LoadReport, what: &str) {
+    assert!(report.sent > 100, "{what}: {report:?}");
+    // Another process of the machine may be in the way for a moment.
+    assert!(report.received * 10 >= report.sent * 9, "{what}: {report:?}");
+    assert!(report.received <= report.sent, "{what}: {report:?}");
+    assert!(report.latency_ns <= report.latency_p99_ns && report.latency_ns.is_some(), "{what}: {report:?}");
+}
+
+#[test]
+fn datagrams_are_counted_over_a_cable_and_through_the_kernel() {
+    let lab = LoadLab::new(Binaries::find().unwrap()).unwrap();
+    for through in [Through::Cable, Through::Kernel] {
+        for pairs in [1, 5] {
+            let report = run(&lab, through, pairs).unwrap();
+            nearly_all_arrived(&report, &format!("{through:?}, {pairs} pairs"));
+            assert!(report.sending_ns.is_some_and(|ns| ns > 0), "{report:?}");
+            assert_eq!(report.server_cpu_ns, None);
+        }
+    }
+}
+
+#[test]
+fn coturn_relays_from_both_ends() {
+    let mut lab = LoadLab::new(Binaries::find().unwrap()).unwrap();
+    lab.start_coturn().unwrap();
+    for through in [Through::Coturn, Through::CoturnFromPeer] {
+        for pairs in [1, 5] {
+            let report = run(&lab, through, pairs).unwrap();
+            nearly_all_arrived(&report, &format!("{through:?}, {pairs} pairs"));
+            assert!(report.server_cpu_ns.is_some_and(|ns| ns > 0), "{report:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_was_not_started_is_named() {
+    let lab = LoadLab::new(Binaries::find().unwrap()).unwrap();
+    let error = run(&lab, Through::Coturn, 1).unwrap_err().to_string();
+    assert_eq!(error, "coturn was not started");
+}
