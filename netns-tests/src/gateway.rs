@@ -1,6 +1,7 @@
 //! A real router daemon: Debian's miniupnpd, which speaks UPnP IGD, NAT-PMP and PCP.
 //!
-//! Which of the three a test is about, the config of the peer's daemon says: it runs one strategy only.
+//! Which of the three a test is about, either the router says, which then refuses the others, or the config of the
+//! peer's daemon, which then runs one strategy only.
 
 use std::net::Ipv6Addr;
 use std::path::Path;
@@ -113,6 +114,23 @@ impl Miniupnpd {
         // nft shows what miniupnpd compares there as a number.
         let (address, port) = (format!("{:#x} ", u128::from(address)), format!(" dport {WIREGUARD_PORT} "));
         Ok(text.lines().any(|line| line.contains(&address) && line.contains(&port)))
+    }
+
+    /// Refuses all protocols but this strategy's, as a router does that does not have them.
+    ///
+    /// # Errors
+    /// When nft refuses.
+    pub fn speaks_only(&self, strategy: &str) -> Result<()> {
+        // The first byte is the version: 0 for NAT-PMP (RFC 6886 section 3.1), 2 for PCP (RFC 6887 section 7.1).
+        let refused = match strategy {
+            "upnp-igd" => "udp dport 5351 reject",
+            "nat-pmp" => "udp dport 1900 reject; udp dport 5351 @th,64,8 2 reject",
+            "pcp" => "udp dport 1900 reject; udp dport 5351 @th,64,8 0 reject",
+            other => return Err(LabError::unexpected(format!("miniupnpd does not know {other}"))),
+        };
+        self.router.nft(&format!(
+            "table inet lacks {{ chain in {{ type filter hook input priority -10; {refused}; }}; }}"
+        ))
     }
 
     /// Ends miniupnpd and starts it anew, with an empty table and new seconds, as after a reboot of the router.

@@ -12,6 +12,7 @@
 
 mod avahi;
 mod binaries;
+mod checks;
 mod cmd;
 mod daemon;
 mod delay;
@@ -24,6 +25,7 @@ mod lab;
 mod load;
 mod namespace;
 mod nat;
+mod outcome;
 mod pair;
 mod ping;
 mod process;
@@ -34,6 +36,7 @@ mod wireguard;
 
 pub use avahi::Avahi;
 pub use binaries::Binaries;
+pub use checks::UNREACHABLE_LIMIT;
 pub use cmd::wait_for;
 pub use daemon::{Daemon, InterfaceStatus, PeerStatus};
 pub use dns::Dns;
@@ -45,7 +48,8 @@ pub use lab::Lab;
 pub use load::{HighestRate, IdleReport, LOAD_CORE, LoadLab, LoadReport, SERVER_CORE, Through, Traffic};
 pub use namespace::{Namespace, abandon_labs};
 pub use nat::{FIXED_PORT, Nat, WIREGUARD_PORT};
-pub use pair::{CONNECT_LIMIT, End, Outcome, Pair, PairOptions, UNREACHABLE_LIMIT, expected};
+pub use outcome::{Outcome, expected, only_strategy};
+pub use pair::{CONNECT_LIMIT, End, Pair, PairOptions};
 pub use ping::{Answer, Ping, Pinging, Pings};
 pub use process::Process;
 pub use server::{STUN_PORT, Server};

@@ -35,15 +35,24 @@ pub enum Nat {
     DualStack,
     /// Port-preserving, and no UDP gets through at all.
     UdpBlocked,
+    /// As [`Self::Symmetric`], and the router maps ports for who asks by UPnP.
+    SymmetricUpnpIgd,
+    /// As [`Self::Symmetric`], and the router maps ports for who asks by NAT-PMP.
+    SymmetricNatPmp,
+    /// As [`Self::Symmetric`], and the router maps ports for who asks by PCP.
+    SymmetricPcp,
 }
 
 impl Nat {
-    /// The kinds of the matrix.
+    /// The kinds of NAT that the matrix has.
     pub const MATRIX: [Self; 6] =
         [Self::None, Self::FullCone, Self::PortPreserving, Self::Fixed, Self::Symmetric, Self::Cgnat];
 
+    /// The kinds with a router that maps ports when it is asked.
+    pub const GATEWAYS: [Self; 3] = [Self::SymmetricUpnpIgd, Self::SymmetricNatPmp, Self::SymmetricPcp];
+
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::None,
         Self::FullCone,
         Self::PortPreserving,
@@ -53,6 +62,9 @@ impl Nat {
         Self::Ipv6Firewall,
         Self::DualStack,
         Self::UdpBlocked,
+        Self::SymmetricUpnpIgd,
+        Self::SymmetricNatPmp,
+        Self::SymmetricPcp,
     ];
 
     /// The name in tests and on the command line.
@@ -67,6 +79,19 @@ impl Nat {
             Self::Ipv6Firewall => "ipv6-firewall",
             Self::DualStack => "dual-stack",
             Self::UdpBlocked => "udp-blocked",
+            Self::SymmetricUpnpIgd => "symmetric-upnp-igd",
+            Self::SymmetricNatPmp => "symmetric-nat-pmp",
+            Self::SymmetricPcp => "symmetric-pcp",
+        }
+    }
+
+    /// The strategy that can ask the router for a mapping, by the only protocol that it speaks.
+    pub fn gateway(self) -> Option<&'static str> {
+        match self {
+            Self::SymmetricUpnpIgd => Some("upnp-igd"),
+            Self::SymmetricNatPmp => Some("nat-pmp"),
+            Self::SymmetricPcp => Some("pcp"),
+            _ => None,
         }
     }
 
@@ -86,7 +111,11 @@ impl Nat {
                 Some(WIREGUARD_PORT)
             }
             Self::FullCone | Self::Fixed => Some(FIXED_PORT),
-            Self::Symmetric | Self::UdpBlocked => None,
+            Self::Symmetric
+            | Self::UdpBlocked
+            | Self::SymmetricUpnpIgd
+            | Self::SymmetricNatPmp
+            | Self::SymmetricPcp => None,
         }
     }
 
@@ -101,9 +130,18 @@ impl Nat {
             Self::FullCone => (fixed + masquerade, forwarded),
             Self::Fixed => (fixed + masquerade, String::new()),
             Self::PortPreserving | Self::Cgnat | Self::UdpBlocked => (masquerade.to_owned(), String::new()),
-            Self::Symmetric | Self::DualStack => (random.to_owned(), String::new()),
+            Self::Symmetric
+            | Self::DualStack
+            | Self::SymmetricUpnpIgd
+            | Self::SymmetricNatPmp
+            | Self::SymmetricPcp => (random.to_owned(), String::new()),
         };
-        let blocked = if self == Self::UdpBlocked { "meta l4proto udp drop" } else { "" };
+        // Towards the internet: a bridge may show its frames to this chain too.
+        let blocked = if self == Self::UdpBlocked {
+            "iifname wan0 meta l4proto udp drop\noifname wan0 meta l4proto udp drop"
+        } else {
+            ""
+        };
         // Drop outside, never reject: an answer would leave an entry that moves the later outbound mapping.
         format!(
             "table ip nat {{

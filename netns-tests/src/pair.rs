@@ -1,13 +1,12 @@
 //! Two peers, each behind its own NAT, and the server: what the matrix, the demo and the bench run.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use crate::binaries::Binaries;
 use crate::cmd::patient;
-use crate::daemon::{Daemon, PeerStatus};
+use crate::daemon::Daemon;
 use crate::error::{LabError, Result};
 use crate::host::Host;
 use crate::internet::BLACKHOLE;
@@ -15,6 +14,7 @@ use crate::lab::Lab;
 use crate::nat::Nat;
 use crate::ping::{Ping, Pinging, Pings};
 use crate::server::Server;
+use crate::site::Site;
 use crate::wireguard::{Peer, Wireguard, wireguard_at};
 
 /// How long a tunnel may take to carry its first ping. Generous: it is no measure of speed.
@@ -26,38 +26,6 @@ const MEASURE_LIMIT: Duration = Duration::from_secs(60);
 /// How much later than on the first side traffic begins on the second. Two wireguard-go repeat their handshakes in
 /// the same rhythm (their jitter is not random); begun at once, their initiations would cross for ever.
 const OUT_OF_STEP: Duration = Duration::from_millis(700);
-
-/// How long a daemon may take to say that a peer is unreachable.
-pub const UNREACHABLE_LIMIT: Duration = Duration::from_secs(45);
-
-/// How long status may lag behind the tunnel.
-const STATUS_LIMIT: Duration = Duration::from_secs(10);
-
-/// What two networks allow without a relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Packets can go straight from one to the other.
-    Direct,
-    /// No packet of either can pass the other's NAT.
-    Unreachable,
-}
-
-/// What `a` against `b` must come to.
-///
-/// A symmetric NAT shows each destination another port. Its peer must then accept packets from a port that
-/// it could not know: a public host and a full cone do, every NAT that filters by port does not.
-pub fn expected(a: Nat, b: Nat) -> Outcome {
-    let accepts_unknown_port = |nat| matches!(nat, Nat::None | Nat::FullCone);
-    if a == Nat::UdpBlocked || b == Nat::UdpBlocked {
-        return Outcome::Unreachable;
-    }
-    match (a, b) {
-        (Nat::Symmetric, other) | (other, Nat::Symmetric) if !accepts_unknown_port(other) => {
-            Outcome::Unreachable
-        }
-        _ => Outcome::Direct,
-    }
-}
 
 /// How the pair's WireGuard is set up before any daemon runs.
 #[derive(Clone, Debug, Default)]
@@ -90,6 +58,8 @@ pub struct Pair {
     pub a: End,
     /// The second side.
     pub b: End,
+    /// Where they are: each has its own, or both have one.
+    pub sites: Vec<Site>,
     /// The server, running.
     pub server: Server,
     /// Dropping this ends everything.
@@ -102,17 +72,23 @@ impl Pair {
     /// # Errors
     /// When something cannot be set up.
     pub fn new(label: &str, nats: [Nat; 2], options: &PairOptions) -> Result<Self> {
-        let lab = match &options.binaries {
-            Some(binaries) => Lab::with_binaries(label, binaries.clone())?,
-            None => Lab::new(label)?,
-        };
-        match Self::build(&lab, nats, options) {
-            Ok((server, a, b)) => Ok(Self { a, b, server, lab }),
-            Err(error) => {
-                lab.fail(&error.to_string());
-                Err(error)
-            }
-        }
+        Self::in_new_lab(label, options, |lab| {
+            let mut sites = vec![lab.site("a", nats[0])?, lab.site("b", nats[1])?];
+            let hosts = [sites[0].host()?, sites[1].host()?];
+            Ok((sites, hosts))
+        })
+    }
+
+    /// As [`Self::new`], with both peers on the LAN behind one router.
+    ///
+    /// # Errors
+    /// When something cannot be set up.
+    pub fn neighbours(label: &str, nat: Nat, options: &PairOptions) -> Result<Self> {
+        Self::in_new_lab(label, options, |lab| {
+            let mut site = lab.site("a", nat)?;
+            let hosts = [site.host()?, site.host()?];
+            Ok((vec![site], hosts))
+        })
     }
 
     /// Runs `work` in a new pair; its error prints the lab's digest.
@@ -125,18 +101,46 @@ impl Pair {
         options: &PairOptions,
         work: impl FnOnce(&Self) -> Result<T>,
     ) -> Result<T> {
-        let pair = Self::new(label, nats, options)?;
-        let result = work(&pair);
+        Self::new(label, nats, options)?.finish(work)
+    }
+
+    /// Runs `work`; its error prints the lab's digest.
+    ///
+    /// # Errors
+    /// That of `work`.
+    pub fn finish<T>(self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let result = work(&self);
         if let Err(error) = &result {
-            pair.lab.fail(&error.to_string());
+            self.lab.fail(&error.to_string());
         }
         result
     }
 
-    fn build(lab: &Lab, nats: [Nat; 2], options: &PairOptions) -> Result<(Server, End, End)> {
+    fn in_new_lab(
+        label: &str,
+        options: &PairOptions,
+        place: impl FnOnce(&Lab) -> Result<(Vec<Site>, [Host; 2])>,
+    ) -> Result<Self> {
+        let lab = match &options.binaries {
+            Some(binaries) => Lab::with_binaries(label, binaries.clone())?,
+            None => Lab::new(label)?,
+        };
+        match Self::build(&lab, options, place) {
+            Ok((server, sites, [a, b])) => Ok(Self { a, b, sites, server, lab }),
+            Err(error) => {
+                lab.fail(&error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    fn build(
+        lab: &Lab,
+        options: &PairOptions,
+        place: impl FnOnce(&Lab) -> Result<(Vec<Site>, [Host; 2])>,
+    ) -> Result<(Server, Vec<Site>, [End; 2])> {
         let server = lab.server()?;
-        let host_a = lab.site("a", nats[0])?.host()?;
-        let host_b = lab.site("b", nats[1])?.host()?;
+        let (sites, [host_a, host_b]) = place(lab)?;
         if let Some(one_way) = options.one_way_delay {
             lab.delay(one_way)?;
         }
@@ -151,17 +155,22 @@ impl Pair {
                 keepalive: options.keepalive,
             })?;
         }
-        // Named, so that logs can be read.
         let config = |host: &Host, here: &Wireguard, there: &Wireguard, name: &str| {
-            let peer =
-                format!("[interface.{}.peer.\"{}\"]\nname = \"{name}\"\n", here.device(), there.public_key());
+            // Named, so that logs can be read.
+            let peer = format!(
+                "[interface.{}.peer.\"{}\"]
+name = \"{name}\"
+",
+                here.device(),
+                there.public_key()
+            );
             host.wireplug_config(here, &server, &peer)
         };
         let config_a = config(&host_a, &wg_a, &wg_b, host_b.label())?;
         let config_b = config(&host_b, &wg_b, &wg_a, host_a.label())?;
         let a = End { host: host_a, wireguard: wg_a, config: config_a };
         let b = End { host: host_b, wireguard: wg_b, config: config_b };
-        Ok((server, a, b))
+        Ok((server, sites, [a, b]))
     }
 
     /// Both sides, each with its other.
@@ -204,18 +213,6 @@ impl Pair {
             .map_err(|_| LabError::unexpected("a ping was answered before the second daemon was started"))
     }
 
-    /// Checks that the tunnel carries `count` pings at 10 ms without a gap.
-    ///
-    /// # Errors
-    /// When one is not answered.
-    pub fn check_pings(&self, count: u16) -> Result<()> {
-        let pings = self.a.host.ping(Ping::fast(self.b.wireguard.address(), count))?;
-        if pings.answers.len() == usize::from(count) {
-            return Ok(());
-        }
-        Err(LabError::unexpected(format!("{} of {count} pings were answered", pings.answers.len())))
-    }
-
     /// Pings from `a` until the first answer, at most `limit` long.
     ///
     /// # Errors
@@ -224,52 +221,6 @@ impl Pair {
         let ping = Ping::fast(self.b.wireguard.address(), pings_in(limit));
         let pings = self.a.host.ping_until_answered(ping, Some(&self.a.wireguard))?.wait()?;
         first_answer(&pings, limit).map(drop)
-    }
-
-    /// Checks that a connected pair is direct: every ping is answered, none crosses the server, WireGuard
-    /// on both sides sends to the address where the other side's NAT shows it, and status says so.
-    ///
-    /// # Errors
-    /// Naming what is not as it must be.
-    pub fn check_direct(&self, daemons: &[Daemon; 2]) -> Result<()> {
-        self.check_pings(20)?;
-        let crossed = self.server.wireguard_packets()?;
-        if crossed != 0 {
-            return Err(LabError::unexpected(format!("{crossed} packets of the tunnel went to the server")));
-        }
-        for ((here, there), daemon) in self.both_ways().into_iter().zip(daemons) {
-            let endpoint = here.check_endpoint(there)?;
-            let status = daemon.wait_state(there.wireguard.public_key(), "connected", STATUS_LIMIT)?;
-            if status.endpoint != Some(endpoint.to_string()) {
-                return Err(LabError::unexpected(format!(
-                    "WireGuard sends to {endpoint}, but status says {status:?}"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until both daemons call the other side unreachable, gives their reasons, and checks that no
-    /// endpoint was set at any moment that was looked at.
-    ///
-    /// # Errors
-    /// When status does not say so in time or gives no reason, or when an endpoint was set.
-    pub fn check_unreachable(&self, daemons: &[Daemon; 2]) -> Result<[String; 2]> {
-        let mut reasons = [String::new(), String::new()];
-        for (index, (_, there)) in self.both_ways().into_iter().enumerate() {
-            let key = there.wireguard.public_key();
-            let status = daemons[index].wait_state(key, "unreachable", UNREACHABLE_LIMIT)?;
-            reasons[index] = reason(&status)?;
-        }
-        for (here, there) in self.both_ways() {
-            if let Some(endpoint) = here.wireguard.endpoint(there.wireguard.public_key())? {
-                return Err(LabError::unexpected(format!(
-                    "{} was given the unproven endpoint {endpoint}",
-                    here.host.label()
-                )));
-            }
-        }
-        Ok(reasons)
     }
 }
 
@@ -290,37 +241,6 @@ impl End {
     /// When it cannot be started.
     pub fn wireplug(&self) -> Result<Daemon> {
         self.host.wireplug(&self.wireguard, &self.config)
-    }
-
-    /// Checks that this side's WireGuard sends to where the internet sees `there`; returns that.
-    ///
-    /// # Errors
-    /// When it sends somewhere else, or nowhere.
-    pub fn check_endpoint(&self, there: &Self) -> Result<SocketAddr> {
-        let endpoint = self.wireguard.endpoint(there.wireguard.public_key())?;
-        let address = there.host.public_addresses()[0];
-        let port = there.host.nat().outer_port();
-        match endpoint {
-            Some(endpoint) if fits(endpoint, address, port) => Ok(endpoint),
-            other => Err(LabError::unexpected(format!(
-                "WireGuard of {} sends to {other:?}, but {} is at {address} port {port:?}",
-                self.host.label(),
-                there.host.label()
-            ))),
-        }
-    }
-}
-
-fn fits(endpoint: SocketAddr, address: IpAddr, port: Option<u16>) -> bool {
-    endpoint.ip() == address && port.is_none_or(|port| endpoint.port() == port)
-}
-
-fn reason(status: &PeerStatus) -> Result<String> {
-    match &status.reason {
-        Some(reason) if !reason.trim().is_empty() => Ok(reason.clone()),
-        _ => {
-            Err(LabError::unexpected(format!("status calls a peer unreachable without a reason: {status:?}")))
-        }
     }
 }
 

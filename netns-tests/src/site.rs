@@ -76,8 +76,9 @@ impl Site {
         }
         router.ip(&lan)?;
         router.nft(&nat.ruleset(uplink.v4(0), lan_v4(net, FIRST_HOST)))?;
+        let gateway = nat.gateway();
         self.behind = Some((router, uplink));
-        Ok(())
+        gateway.map_or(Ok(()), |strategy| self.miniupnpd()?.speaks_only(strategy))
     }
 
     /// Adds a host to the site. WireGuard's forwarded or fixed port belongs to the first one.

@@ -31,7 +31,8 @@ fn with_nats(
         let server = lab.server()?;
         let mut site = lab.site("a", nats[0])?;
         let gateway = site.miniupnpd()?;
-        let hosts = [site.host()?, lab.site("b", nats[1])?.host()?];
+        let mut other = lab.site("b", nats[1])?;
+        let hosts = [site.host()?, other.host()?];
         server.start()?;
         let wireguards =
             [hosts[0].wireguard([10, 77, 0, 1].into())?, hosts[1].wireguard([10, 77, 0, 2].into())?];
@@ -48,7 +49,7 @@ fn with_nats(
             Ok::<_, LabError>(End { host, wireguard, config })
         };
         let (a, b) = (end(0)?, end(1)?);
-        let pair = Pair { a, b, server, lab };
+        let pair = Pair { a, b, sites: vec![other], server, lab };
         let result = work(&pair, &mut site, gateway);
         if let Err(error) = &result {
             pair.lab.fail(&error.to_string());

@@ -1,13 +1,14 @@
-//! Every kind of NAT against every other, with the real programs.
+//! Every kind of NAT and gateway against every other, and one LAN behind each, with the real programs.
 //!
-//! A cell is a test named `KIND_A/KIND_B`. Where the networks allow it, the tunnel must be direct; where
-//! they do not, both daemons must say so and why, and must not have touched an endpoint.
+//! A cell is a test named `KIND_A/KIND_B`, or `KIND/one-lan`. Where the networks allow it, the tunnel must be direct,
+//! on a LAN not even leave it; where they do not, both daemons must say so and why, and must not have touched an
+//! endpoint.
 
 use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use wireplug_lab::{Nat, Outcome, Pair, PairOptions, expected};
+use wireplug_lab::{Nat, Outcome, Pair, PairOptions, Result, expected};
 
 /// Cells at a time when the runner does not say: each runs seven programs, most of the time waiting.
 const THREADS: usize = 3;
@@ -22,15 +23,20 @@ const MORE: [[Nat; 2]; 3] = [
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let squared = Nat::MATRIX.into_iter().flat_map(|a| Nat::MATRIX.map(|b| [a, b]));
-    let trials = squared
-        .chain(MORE)
-        .map(|[a, b]| Trial::test(format!("{a}/{b}"), move || cell(a, b).map_err(Failed::from)))
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    let kinds = || Nat::MATRIX.into_iter().chain(Nat::GATEWAYS);
+    let squared = kinds().flat_map(|a| kinds().map(move |b| [a, b]));
+    let apart = squared.chain(MORE).map(|[a, b]| trial(format!("{a}/{b}"), move || cell(a, b)));
+    // Two public hosts have no LAN; every kind of router has the same.
+    let with_lan = Nat::ALL.into_iter().filter(|nat| *nat != Nat::None);
+    let on_lan = with_lan.map(|nat| trial(format!("{nat}/one-lan"), move || lan(nat)));
+    libtest_mimic::run(&arguments, apart.chain(on_lan).collect()).exit();
 }
 
-fn cell(a: Nat, b: Nat) -> wireplug_lab::Result<()> {
+fn trial(name: String, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || run().map_err(Failed::from))
+}
+
+fn cell(a: Nat, b: Nat) -> Result<()> {
     let label = format!("{a}-{b}");
     Pair::with(&label, [a, b], &PairOptions::default(), |pair| match expected(a, b) {
         Outcome::Direct => pair.check_direct(&pair.connect()?),
@@ -42,4 +48,9 @@ fn cell(a: Nat, b: Nat) -> wireplug_lab::Result<()> {
             pair.check_unreachable(&daemons).map(drop)
         }
     })
+}
+
+fn lan(nat: Nat) -> Result<()> {
+    let pair = Pair::neighbours(&format!("{nat}-lan"), nat, &PairOptions::default())?;
+    pair.finish(|pair| pair.check_neighbours(&pair.connect()?))
 }

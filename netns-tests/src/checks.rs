@@ -1,0 +1,174 @@
+//! What a pair is checked for: that it is direct, or says why it cannot be.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::cmd::wait_for;
+use crate::daemon::{Daemon, PeerStatus};
+use crate::error::{LabError, Result};
+use crate::nat::WIREGUARD_PORT;
+use crate::outcome::only_strategy;
+use crate::pair::{End, Pair};
+use crate::ping::Ping;
+
+/// How long a daemon may take to say that a peer is unreachable.
+pub const UNREACHABLE_LIMIT: Duration = Duration::from_secs(45);
+
+/// How long status may lag behind the tunnel, and one side behind the other.
+const STATUS_LIMIT: Duration = Duration::from_secs(10);
+
+impl Pair {
+    /// Checks that the tunnel carries `count` pings at 10 ms without a gap.
+    ///
+    /// # Errors
+    /// When one is not answered.
+    pub fn check_pings(&self, count: u16) -> Result<()> {
+        let pings = self.a.host.ping(Ping::fast(self.b.wireguard.address(), count))?;
+        if pings.answers.len() == usize::from(count) {
+            return Ok(());
+        }
+        Err(LabError::unexpected(format!("{} of {count} pings were answered", pings.answers.len())))
+    }
+
+    /// Checks that a connected pair is direct: soon WireGuard on both sides sends to the address where the other side's
+    /// NAT shows it, and status says so and by which strategy, where only one can be; every ping is answered, none
+    /// crosses the server.
+    ///
+    /// # Errors
+    /// Naming what is not as it must be.
+    pub fn check_direct(&self, daemons: &[Daemon; 2]) -> Result<()> {
+        for ((here, there), daemon) in self.both_ways().into_iter().zip(daemons) {
+            let strategy = only_strategy(here.host.nat(), there.host.nat());
+            here.check_path(there, daemon, strategy, |_| here.check_endpoint(there).map(drop))?;
+        }
+        self.check_pings(20)?;
+        let crossed = self.server.wireguard_packets()?;
+        if crossed != 0 {
+            return Err(LabError::unexpected(format!("{crossed} packets of the tunnel went to the server")));
+        }
+        Ok(())
+    }
+
+    /// Checks that a connected pair of [`Self::neighbours`] goes over the LAN: soon WireGuard on both sides sends to
+    /// the other's own address, status says that lan-mdns found it, and every ping is answered.
+    ///
+    /// # Errors
+    /// Naming what is not as it must be.
+    pub fn check_neighbours(&self, daemons: &[Daemon; 2]) -> Result<()> {
+        for ((here, there), daemon) in self.both_ways().into_iter().zip(daemons) {
+            here.check_path(there, daemon, Some("lan-mdns"), |endpoint| {
+                let on_lan = there.host.addresses().contains(&endpoint.ip());
+                if on_lan && endpoint.port() == WIREGUARD_PORT {
+                    return Ok(());
+                }
+                Err(LabError::unexpected(format!("{endpoint} is no address of {}", there.host.label())))
+            })?;
+        }
+        self.check_pings(20)
+    }
+
+    /// Waits until both daemons call the other side unreachable, gives their reasons, and checks that no
+    /// endpoint was set at any moment that was looked at.
+    ///
+    /// # Errors
+    /// When status does not say so in time or gives no reason, or when an endpoint was set.
+    pub fn check_unreachable(&self, daemons: &[Daemon; 2]) -> Result<[String; 2]> {
+        let mut reasons = [String::new(), String::new()];
+        for (index, (_, there)) in self.both_ways().into_iter().enumerate() {
+            let key = there.wireguard.public_key();
+            let status = daemons[index].wait_state(key, "unreachable", UNREACHABLE_LIMIT)?;
+            reasons[index] = reason(&status)?;
+        }
+        for (here, there) in self.both_ways() {
+            if let Some(endpoint) = here.wireguard.endpoint(there.wireguard.public_key())? {
+                return Err(LabError::unexpected(format!(
+                    "{} was given the unproven endpoint {endpoint}",
+                    here.host.label()
+                )));
+            }
+        }
+        Ok(reasons)
+    }
+}
+
+impl End {
+    /// Checks that this side's WireGuard sends to where the internet sees `there`; returns that.
+    ///
+    /// # Errors
+    /// When it sends somewhere else, or nowhere.
+    pub fn check_endpoint(&self, there: &Self) -> Result<SocketAddr> {
+        let endpoint = self.wireguard.endpoint(there.wireguard.public_key())?;
+        let address = there.host.public_addresses()[0];
+        let (here, beyond) = (self.host.nat(), there.host.nat());
+        // A mapping has the port that it was asked for: WireGuard's own, which nobody else wants here.
+        let mapped = only_strategy(here, beyond).map(|_| WIREGUARD_PORT);
+        // This side's router may show a peer under another port that comes in by a mapping after it was sent to without.
+        let shown = here.gateway().is_none();
+        let port = beyond.outer_port().or(mapped).filter(|_| shown);
+        match endpoint {
+            Some(endpoint) if fits(endpoint, address, port) => Ok(endpoint),
+            other => Err(LabError::unexpected(format!(
+                "WireGuard of {} sends to {other:?}, but {} is at {address} port {port:?}",
+                self.host.label(),
+                there.host.label()
+            ))),
+        }
+    }
+
+    /// Waits until WireGuard sends to an endpoint that `fits`, and status says the same, connected, proven, and by this
+    /// strategy if it is known. One side may be a moment behind the other, and a better path may be found just now.
+    fn check_path(
+        &self,
+        there: &Self,
+        daemon: &Daemon,
+        strategy: Option<&str>,
+        fits: impl Fn(SocketAddr) -> Result<()>,
+    ) -> Result<()> {
+        let key = there.wireguard.public_key();
+        let look = || {
+            let Some(endpoint) = self.wireguard.endpoint(key)? else {
+                return Err(LabError::unexpected("WireGuard has no endpoint"));
+            };
+            fits(endpoint)?;
+            let status = daemon.peer(key)?;
+            let said = status.as_ref().is_some_and(|status| {
+                status.state == "connected"
+                    && status.proven
+                    && status.endpoint == Some(endpoint.to_string())
+                    && strategy.is_none_or(|strategy| status.strategy.as_deref() == Some(strategy))
+            });
+            if said {
+                return Ok(());
+            }
+            Err(LabError::unexpected(format!(
+                "WireGuard sends to {endpoint}, by {}, but status says {status:?}",
+                strategy.unwrap_or("any strategy")
+            )))
+        };
+        let mut last = None;
+        let waited = wait_for("the path", STATUS_LIMIT, || match look() {
+            Ok(()) => Ok(Some(())),
+            Err(error) => {
+                last = Some(error);
+                Ok(None)
+            }
+        });
+        waited.map_err(|late| {
+            let seen = last.map_or_else(|| late.to_string(), |error| error.to_string());
+            LabError::unexpected(format!("{}, still after {STATUS_LIMIT:?}: {seen}", self.host.label()))
+        })
+    }
+}
+
+fn fits(endpoint: SocketAddr, address: IpAddr, port: Option<u16>) -> bool {
+    endpoint.ip() == address && port.is_none_or(|port| endpoint.port() == port)
+}
+
+fn reason(status: &PeerStatus) -> Result<String> {
+    match &status.reason {
+        Some(reason) if !reason.trim().is_empty() => Ok(reason.clone()),
+        _ => {
+            Err(LabError::unexpected(format!("status calls a peer unreachable without a reason: {status:?}")))
+        }
+    }
+}

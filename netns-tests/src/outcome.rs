@@ -1,0 +1,44 @@
+//! What the networks of two sides allow, known from their kinds alone.
+
+use crate::nat::Nat;
+
+/// What two networks allow without a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Packets can go straight from one to the other.
+    Direct,
+    /// No packet of either can pass the other's NAT.
+    Unreachable,
+}
+
+/// What `a` against `b` must come to.
+///
+/// A symmetric NAT shows each destination another port. Its peer must then accept packets from a port that
+/// it could not know: a public host, a full cone and a mapping on the router do, every NAT that filters by port does
+/// not.
+pub fn expected(a: Nat, b: Nat) -> Outcome {
+    let blocked = [a, b].contains(&Nat::UdpBlocked);
+    let predictable = !is_symmetric(a) && !is_symmetric(b);
+    if !blocked && (predictable || lets_anyone_in(a) || lets_anyone_in(b)) {
+        Outcome::Direct
+    } else {
+        Outcome::Unreachable
+    }
+}
+
+/// The strategy by which `here` must reach `there` in the end, where the networks leave one only that can work.
+pub fn only_strategy(here: Nat, there: Nat) -> Option<&'static str> {
+    // Else `there` may have sent to `here` first, and that path is as good.
+    let must_begin = !lets_anyone_in(here);
+    there.gateway().filter(|_| must_begin)
+}
+
+/// Whether packets from a port that was never sent to come in, once the host's strategies have done what they can.
+fn lets_anyone_in(nat: Nat) -> bool {
+    matches!(nat, Nat::None | Nat::FullCone) || nat.gateway().is_some()
+}
+
+/// Whether each destination sees another port of the host.
+fn is_symmetric(nat: Nat) -> bool {
+    nat == Nat::Symmetric || nat.gateway().is_some()
+}
