@@ -116,9 +116,14 @@ fn strategies_are_listed_for_people_and_for_scripts() {
     let home = Home::new();
     let (success, table, _) = home.run(WIREPLUG, &["strategies"]);
     assert!(success && table.contains("hole-punch"), "{table}");
+    assert!(
+        table.ends_with("no wireplug runs in this network namespace: start it with `wireplug INTERFACE`\n")
+    );
     let (success, json, _) = home.run(WIREPLUG, &["strategies", "--json"]);
     let list: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert!(success && list.as_array().unwrap().iter().any(|one| one["name"] == "direct"), "{json}");
+    let direct = list.as_array().unwrap().iter().find(|one| one["name"] == "direct").unwrap();
+    assert!(success && direct["interfaces"] == serde_json::json!([]), "{json}");
+    home.fails(WIREPLUG, &["strategies", "wg0"], &["no wireplug runs for wg0", "`wireplug wg0`"]);
 }
 
 #[test]

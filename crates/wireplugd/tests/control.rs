@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use wireplugd::control::{ControlError, ControlServer, Request, ask, ask_all};
+use wireplugd::control::{
+    ControlError, ControlServer, Request, ask, ask_all, ask_all_strategies, ask_strategies,
+};
 use wireplugd::interface::InterfaceName;
-use wireplugd::status::InterfaceStatus;
+use wireplugd::status::{InterfaceStatus, StrategyInfo};
 
 fn name(text: &str) -> InterfaceName {
     text.parse().unwrap()
@@ -28,10 +30,17 @@ fn status(interface: &str) -> InterfaceStatus {
     }
 }
 
+fn strategies() -> Vec<StrategyInfo> {
+    wireplug_strategy::registered().into_iter().map(StrategyInfo::of).collect()
+}
+
 fn answer(interface: &'static str, mut requests: mpsc::Receiver<Request>) {
     tokio::spawn(async move {
-        while let Some(Request::Status(sender)) = requests.recv().await {
-            let _ = sender.send(status(interface));
+        while let Some(request) = requests.recv().await {
+            match request {
+                Request::Status(sender) => drop(sender.send(status(interface))),
+                Request::Strategies(sender) => drop(sender.send(strategies())),
+            }
         }
     });
 }
@@ -74,6 +83,25 @@ async fn all_interfaces_of_the_namespace_answer_by_name() {
     drop(UnixListener::bind(path.join("wg2.sock")).unwrap());
     assert_eq!(all(path).await.unwrap(), [status("wg0"), status("wg1")]);
     assert_eq!(asked(path, "wg1").await.unwrap(), status("wg1"));
+}
+
+#[tokio::test]
+async fn strategies_are_told_by_each_daemon() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    let (_first, requests) = ControlServer::open(&path, &name("wg0")).unwrap();
+    answer("wg0", requests);
+    let (_second, requests) = ControlServer::open(&path, &name("wg1")).unwrap();
+    answer("wg1", requests);
+    let asked = spawn_blocking(move || {
+        (ask_strategies(&path, &name("wg1")), ask_strategies(&path, &name("wg2")), ask_all_strategies(&path))
+    });
+    let (one, none, all) = asked.await.unwrap();
+    assert_eq!(one.unwrap(), strategies());
+    assert!(matches!(none, Err(ControlError::NotRunning(_))));
+    let (all, silent) = all.unwrap();
+    assert!(silent.is_empty());
+    assert_eq!(all, [strategies(), strategies()].concat());
 }
 
 #[tokio::test]

@@ -75,7 +75,8 @@ fn details(on: &OnInterface, now: SystemTime) -> Vec<String> {
     if let Some(nat) = &on.nat {
         lines.push(format!("NAT: {}", nat_words(nat)));
     }
-    if let Some(note) = &on.note {
+    // Why it failed stands in the first line already.
+    if let Some(note) = on.note.as_ref().filter(|_| on.state != Activity::Failed) {
         lines.push(format!("{} ({} ago)", note.text, lasting(note.since.age(now))));
     }
     let configured: Vec<String> =

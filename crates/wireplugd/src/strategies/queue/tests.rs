@@ -127,3 +127,31 @@ fn all_of_one_can_be_taken_back() {
     }
     assert_eq!(events, []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_is_known_with_its_times() {
+    let queue = EventQueue::default();
+    assert_eq!(queue.standing(&name()), None);
+    let first = Instant::now();
+    for event in [found(1, "old"), found(2, ""), suggested(1, 2), Event::Mapping(Mapping::Fixed)] {
+        queue.push(&name(), 3, event);
+    }
+    queue.push(&name(), 3, Event::Note("well".to_owned()));
+    tokio::time::advance(std::time::Duration::from_secs(5)).await;
+    queue.push(&name(), 3, found(1, "new"));
+    queue.push(&name(), 3, Event::Lost(endpoint(2)));
+    queue.push(&name(), 3, Event::Note("well".to_owned()));
+    let standing = queue.standing(&name()).unwrap();
+    assert_eq!((standing.generation, standing.mapping), (3, Some(Mapping::Fixed)));
+    let [held] = &standing.found[..] else { panic!("{standing:?}") };
+    assert_eq!((held.what.evidence.words(), held.since), ("new", first));
+    assert_eq!(held.said, Instant::now());
+    assert_eq!(standing.suggested.len(), 1);
+    assert_eq!(standing.note.as_ref().map(|note| (note.what.as_str(), note.since)), Some(("well", first)));
+
+    // In another network nothing of it stands but the last words.
+    queue.push(&name(), 4, Event::Mapping(Mapping::Unknown));
+    let moved = queue.standing(&name()).unwrap();
+    assert_eq!((moved.generation, moved.found.len(), moved.suggested.len()), (4, 0, 0));
+    assert_eq!(moved.note, standing.note);
+}
