@@ -5,10 +5,12 @@
 //! | [`Handle`] | what the interfaces call: join, publish, verify, kick |
 //! | [`Events`] | what each of them hears; a slow one loses only what newer news replaces |
 //! | `session` | what is to be said when, without IO: also after a reconnect, and when the server refuses |
+//! | `addresses` | where the server's services are |
 //! | `backoff` | how long to wait before the next try |
 //! | `connect` | resolver, TCP, TLS and WebSocket, one after the other |
 //! | `link` | the task that moves bytes between them |
 
+mod addresses;
 mod backoff;
 mod connect;
 mod events;
@@ -22,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wireplug_core::Endpoint;
-use wireplug_proto::rendezvous::{About, ClientMessage, Reason};
+use wireplug_proto::rendezvous::{About, AccessToken, Allocation, ClientMessage, Reason};
 use wireplug_proto::{Commitment, JoinToken, Pair, Side, Topic};
 use wireplug_strategy::StunServer;
 
@@ -62,8 +64,20 @@ pub enum Event {
         /// Of [`Handle::verify`].
         id: u64,
     },
-    /// Something was not done. Joins and offers that were refused for a time are tried again without being
-    /// asked; verifications are not.
+    /// The server has a place on its relay for a pair: the first, or another one that replaces the one before.
+    Allocated {
+        /// Of which pair.
+        topic: Topic,
+        /// Where, and what to bind with. No address is unspecified.
+        allocation: Allocation,
+    },
+    /// The other side of a pair asked for the relay.
+    RelayCalled {
+        /// Of which pair.
+        topic: Topic,
+    },
+    /// Something was not done. Joins, offers and places that were refused for a time are asked for again without
+    /// being told to; verifications are not.
     Refused {
         /// What.
         about: About,
@@ -189,6 +203,17 @@ impl Handle {
     /// sent again after each reconnect.
     pub fn publish(&self, topic: Topic, sealed: Vec<u8>) {
         self.change(|session| session.publish(topic, sealed));
+    }
+
+    /// Wants a place on the server's relay for a topic that was joined, over all reconnects, until
+    /// [`Handle::release`]; answered by [`Event::Allocated`] or [`Event::Refused`]. Said again, it is asked again.
+    pub fn allocate(&self, topic: Topic, access: Option<AccessToken>) {
+        self.change(|session| session.allocate(topic, access));
+    }
+
+    /// Wants no more of the relay for a topic.
+    pub fn release(&self, topic: Topic) {
+        self.change(|session| session.release(topic));
     }
 
     /// Asks the server for one probe to an address of ours, answered by [`Event::Probed`] or

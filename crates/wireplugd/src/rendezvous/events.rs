@@ -10,7 +10,7 @@ use super::Event;
 /// How many answers to verifications wait for a slow listener, and how many refusals.
 const MAX_ANSWERS: usize = 64;
 /// How many offers wait for a slow listener: one for each peer of a large interface. Each is at most a few
-/// kilobytes.
+/// kilobytes. As many calls to the relay wait, and places on it.
 const MAX_OFFERS: usize = 1024;
 
 /// One listener's view of a server.
@@ -82,6 +82,14 @@ fn add(waiting: &mut VecDeque<Event>, event: Event) {
         Event::Offer { topic, .. } => {
             waiting.retain(|old| !matches!(old, Event::Offer { topic: of, .. } if of == topic));
             make_room(waiting, MAX_OFFERS, |old| matches!(old, Event::Offer { .. }));
+        }
+        Event::Allocated { topic, .. } => {
+            waiting.retain(|old| !matches!(old, Event::Allocated { topic: of, .. } if of == topic));
+            make_room(waiting, MAX_OFFERS, |old| matches!(old, Event::Allocated { .. }));
+        }
+        Event::RelayCalled { topic } => {
+            waiting.retain(|old| !matches!(old, Event::RelayCalled { topic: of } if of == topic));
+            make_room(waiting, MAX_OFFERS, |old| matches!(old, Event::RelayCalled { .. }));
         }
         Event::Probed { .. } => make_room(waiting, MAX_ANSWERS, |old| matches!(old, Event::Probed { .. })),
         Event::Refused { .. } => make_room(waiting, MAX_ANSWERS, |old| matches!(old, Event::Refused { .. })),

@@ -196,7 +196,11 @@ fn note(event: &Event, said: &mut Said, asked: &mut Option<Duration>) {
         Event::Refused { about, reason, detail, retry_after } => {
             debug!(server = %said.url, ?about, ?reason, detail, ?retry_after, "refused");
         }
-        Event::Down { .. } | Event::Offer { .. } | Event::Probed { .. } => {}
+        Event::Down { .. }
+        | Event::Offer { .. }
+        | Event::Probed { .. }
+        | Event::Allocated { .. }
+        | Event::RelayCalled { .. } => {}
     }
 }
 

@@ -8,11 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tracing::debug;
-use wireplug_core::{Endpoint, Family};
+use wireplug_core::Endpoint;
 use wireplug_proto::Topic;
-use wireplug_proto::rendezvous::{About, ClientMessage, Reason, ServerMessage};
-use wireplug_strategy::StunServer;
+use wireplug_proto::rendezvous::{About, AccessToken, Allocation, ClientMessage, Reason, ServerMessage};
 
+use super::addresses::{relay_addresses, stun_servers};
 use super::{Event, Membership};
 
 /// How often the server is asked whether it is there: often enough for the NATs and proxies on the way,
@@ -38,6 +38,7 @@ const MAX_VERIFIES: usize = 64;
 pub(super) struct Session {
     topics: BTreeMap<Topic, Mailbox>,
     leaves: BTreeSet<Topic>,
+    releases: BTreeSet<Topic>,
     verifies: VecDeque<(u64, Endpoint, [u8; 16])>,
     link: Link,
     ids: u64,
@@ -48,6 +49,13 @@ struct Mailbox {
     join: Due,
     offer: Option<Vec<u8>>,
     publish: Due,
+    /// The place on the relay that is wanted.
+    place: Option<Place>,
+}
+
+struct Place {
+    access: Option<AccessToken>,
+    allocate: Due,
 }
 
 /// When something is to be said.
@@ -71,6 +79,7 @@ enum Link {
         pulse: Pulse,
     },
     Up {
+        server: Vec<IpAddr>,
         up: Event,
         pulse: Pulse,
     },
@@ -102,6 +111,7 @@ impl Session {
             join: Due::Now,
             offer: None,
             publish: Due::No,
+            place: None,
         });
     }
 
@@ -121,6 +131,27 @@ impl Session {
                     mailbox.publish = Due::Now;
                 }
             }
+        }
+    }
+
+    pub(super) fn allocate(&mut self, topic: Topic, access: Option<AccessToken>) {
+        let Some(mailbox) = self.topics.get_mut(&topic) else {
+            debug!(?topic, "no place is asked for: the topic was not joined");
+            return;
+        };
+        self.releases.remove(&topic);
+        // A wait that the server asked for holds, unless another token may change its mind.
+        let allocate = match &mailbox.place {
+            Some(Place { access: before, allocate: wait @ Due::At(_) }) if *before == access => *wait,
+            Some(_) | None => Due::Now,
+        };
+        mailbox.place = Some(Place { access, allocate });
+    }
+
+    pub(super) fn release(&mut self, topic: Topic) {
+        let placed = self.topics.get_mut(&topic).and_then(|mailbox| mailbox.place.take()).is_some();
+        if placed && !matches!(self.link, Link::Down { .. }) {
+            self.releases.insert(topic);
         }
     }
 
@@ -152,6 +183,7 @@ impl Session {
         for mailbox in self.topics.values_mut() {
             mailbox.join = Due::Now;
             mailbox.publish = if mailbox.offer.is_some() { Due::Now } else { Due::No };
+            mailbox.ask_for_place();
         }
         let pulse = Pulse { next: now + HELLO_WITHIN, send: None, unanswered: 0, urgent: None };
         self.link = Link::Opened { server, pulse };
@@ -160,6 +192,7 @@ impl Session {
     /// There is no connection. Returns what to tell, if it is news.
     pub(super) fn closed(&mut self, why: String) -> Option<Event> {
         self.leaves.clear();
+        self.releases.clear();
         self.verifies.clear();
         let event = Event::Down { why: why.clone() };
         let news = self.standing() != event;
@@ -186,6 +219,10 @@ impl Session {
             ServerMessage::Offer { topic, sealed } if self.topics.contains_key(&topic) => {
                 Some(Event::Offer { topic, sealed })
             }
+            ServerMessage::Allocated { topic, allocation } => self.allocated(topic, allocation),
+            ServerMessage::RelayCalled { topic } if self.topics.contains_key(&topic) => {
+                Some(Event::RelayCalled { topic })
+            }
             ServerMessage::Probed { id } => Some(Event::Probed { id }),
             ServerMessage::Refused { about, reason, detail, retry_after } => {
                 self.refused(now, about, reason, retry_after);
@@ -193,7 +230,6 @@ impl Session {
             }
             ServerMessage::Offer { .. }
             | ServerMessage::Joined { .. }
-            | ServerMessage::Allocated { .. }
             | ServerMessage::RelayCalled { .. }
             | ServerMessage::Pong { .. }
             | ServerMessage::Unknown => None,
@@ -208,6 +244,9 @@ impl Session {
         if let Some(topic) = self.leaves.pop_first() {
             return Some(ClientMessage::Leave { topic });
         }
+        if let Some(topic) = self.releases.pop_first() {
+            return Some(ClientMessage::Release { topic });
+        }
         for (topic, mailbox) in &mut self.topics {
             if mailbox.join.take(now) {
                 return Some(mailbox.membership.join());
@@ -217,6 +256,12 @@ impl Session {
                 && let Some(sealed) = mailbox.offer.clone()
             {
                 return Some(ClientMessage::Publish { topic: *topic, sealed });
+            }
+            if mailbox.join == Due::No
+                && let Some(place) = &mut mailbox.place
+                && place.allocate.take(now)
+            {
+                return Some(ClientMessage::Allocate { topic: *topic, access: place.access.clone() });
             }
         }
         let (id, endpoint, nonce) = self.verifies.pop_front()?;
@@ -229,7 +274,10 @@ impl Session {
             Link::Down { .. } => return None,
             Link::Opened { pulse, .. } | Link::Up { pulse, .. } => pulse,
         };
-        let retries = self.topics.values().flat_map(|mailbox| [mailbox.join, mailbox.publish]);
+        let retries = self.topics.values().flat_map(|mailbox| {
+            let allocate = mailbox.place.as_ref().map_or(Due::No, |place| place.allocate);
+            [mailbox.join, mailbox.publish, allocate]
+        });
         let retries = retries.filter_map(|due| match due {
             Due::At(at) => Some((at, "retry what was refused")),
             Due::Now | Due::No => None,
@@ -274,8 +322,19 @@ impl Session {
         let Link::Opened { server, pulse } = &self.link else { return None };
         let up = Event::Up { token, stun: stun_servers(stun, server) };
         let pulse = Pulse { next: now + PING_EVERY, send: pulse.send, unanswered: 0, urgent: pulse.urgent };
-        self.link = Link::Up { up: up.clone(), pulse };
+        self.link = Link::Up { server: server.clone(), up: up.clone(), pulse };
         Some(up)
+    }
+
+    fn allocated(&mut self, topic: Topic, allocation: Allocation) -> Option<Event> {
+        // What was released meanwhile is of no use.
+        self.topics.get(&topic)?.place.as_ref()?;
+        let server = match &self.link {
+            Link::Down { .. } => return None,
+            Link::Opened { server, .. } | Link::Up { server, .. } => server,
+        };
+        let relays = relay_addresses(&allocation.relays, server);
+        Some(Event::Allocated { topic, allocation: Allocation { relays, ..allocation } })
     }
 
     fn refused(&mut self, now: Instant, about: About, reason: Reason, retry_after: Option<Duration>) {
@@ -288,6 +347,9 @@ impl Session {
                     mailbox.join = due;
                     let again = mailbox.offer.is_some() && for_a_time;
                     mailbox.publish = if again { Due::Now } else { Due::No };
+                    if for_a_time {
+                        mailbox.ask_for_place();
+                    }
                 }
             }
             About::Publish(topic) => {
@@ -296,7 +358,22 @@ impl Session {
                     mailbox.publish = due;
                 }
             }
-            About::Verify(_) | About::Connection | About::Allocate(_) => {}
+            About::Allocate(topic) => {
+                let mailbox = self.topics.get_mut(&topic).filter(|mailbox| mailbox.join == Due::No);
+                if let Some(place) = mailbox.and_then(|mailbox| mailbox.place.as_mut()) {
+                    place.allocate = due;
+                }
+            }
+            About::Verify(_) | About::Connection => {}
+        }
+    }
+}
+
+impl Mailbox {
+    /// Has the place that is wanted asked for again, with or after the join.
+    fn ask_for_place(&mut self) {
+        if let Some(place) = &mut self.place {
+            place.allocate = Due::Now;
         }
     }
 }
@@ -325,28 +402,6 @@ impl Pulse {
             self.urgent = None;
         }
     }
-}
-
-/// The server's STUN addresses by family, the first primary, the second secondary. An unspecified address
-/// stands for the host: for the family of the connection the address connected to, for the other one the
-/// first of the server's name; `[::]` for both families.
-fn stun_servers(announced: &[SocketAddr], server: &[IpAddr]) -> Vec<StunServer> {
-    [Family::V6, Family::V4]
-        .into_iter()
-        .filter_map(|family| {
-            let host = server.iter().copied().find(|ip| Family::of(*ip) == family);
-            let mut places = announced.iter().filter_map(|announced| {
-                let ip = match announced.ip() {
-                    IpAddr::V6(ip) if ip.is_unspecified() => host?,
-                    IpAddr::V4(ip) if ip.is_unspecified() && family == Family::V4 => host?,
-                    ip => ip,
-                };
-                (Family::of(ip) == family).then_some(SocketAddr::new(ip, announced.port()))
-            });
-            let primary = places.next()?;
-            Some(StunServer { primary, secondary: places.find(|place| *place != primary) })
-        })
-        .collect()
 }
 
 #[cfg(test)]

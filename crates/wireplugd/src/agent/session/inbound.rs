@@ -106,6 +106,8 @@ impl Session<'_> {
                     Err(error) => debug!(peer = %self.peer_name(&peer), %error, "an offer was refused"),
                 }
             }
+            Said::Allocated { .. } => {}
+            Said::RelayCalled { .. } => {}
             Said::Probed { id } => self.verifications.sent(now(), server, id),
             Said::Refused { about: About::Verify(id), reason, detail, .. } => {
                 debug!(server = %url, %detail, "the server sends no probe");
