@@ -13,8 +13,11 @@ use wireplug_core::{Endpoint, TransactionId};
 use wireplug_proto::rendezvous::{About, ClientMessage, Reason, ServerMessage};
 use wireplug_proto::stun::{MAX_MESSAGE, probe};
 
+use crate::access::AccessList;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
+use crate::places::Places;
+use crate::random;
 use crate::rendezvous::{ConnectError, ConnectionId, Counts, Departure, Output, Rendezvous};
 use crate::stun::{Datagram, Public, Responder};
 use crate::udp::UdpSockets;
@@ -29,6 +32,7 @@ const RETRY_PROBE: Duration = Duration::from_secs(1);
 pub(crate) struct Hub {
     state: Mutex<State>,
     udp: UdpSockets,
+    places: Option<Places>,
     timer: Notify,
     outbox_capacity: usize,
 }
@@ -43,19 +47,34 @@ struct State {
 }
 
 impl Hub {
-    pub(crate) fn new(limits: Limits, udp: UdpSockets, public: Public) -> Self {
+    /// `relay` is the relay, if there is one, and who may use it.
+    pub(crate) fn new(
+        limits: Limits,
+        udp: UdpSockets,
+        public: Public,
+        relay: Option<(Places, AccessList)>,
+    ) -> Self {
         let stun = public.announce(&udp.configured());
         let responder = Responder::new(udp.places().to_vec(), public, limits.stun, limits.sources);
         // One offer for each topic, one notice that it was taken over, and answers to what is being read.
         let outbox_capacity = 2 * limits.topics_per_connection + 64;
         let rendezvous = Rendezvous::new(limits, stun, udp.probe_sources());
+        let (places, rendezvous) = match relay {
+            Some((places, access)) => (Some(places), rendezvous.with_relay(access)),
+            None => (None, rendezvous),
+        };
         let state = State { rendezvous, responder, outboxes: HashMap::new(), timer: None };
-        Self { state: Mutex::new(state), udp, timer: Notify::new(), outbox_capacity }
+        Self { state: Mutex::new(state), udp, places, timer: Notify::new(), outbox_capacity }
     }
 
     /// The UDP sockets.
     pub(crate) const fn udp(&self) -> &UdpSockets {
         &self.udp
+    }
+
+    /// The relay, if there is one.
+    pub(crate) const fn places(&self) -> Option<&Places> {
+        self.places.as_ref()
     }
 
     /// How much there is.
@@ -162,7 +181,22 @@ impl Hub {
                 Output::Probe { by, id, endpoint, nonce, from } => {
                     state.push(by, self.probe(id, endpoint, nonce, from));
                 }
-                Output::Allocate { .. } | Output::Release { .. } | Output::Abandon { .. } => {}
+                Output::Allocate { seat, address } => {
+                    let Some(places) = &self.places else { continue };
+                    let now = now();
+                    let answer = places.allocate(now, seat, address);
+                    state.rendezvous.allocated(now, seat, answer);
+                }
+                Output::Release { seat } => {
+                    if let Some(places) = &self.places {
+                        places.release(now(), seat);
+                    }
+                }
+                Output::Abandon { seat } => {
+                    if let Some(places) = &self.places {
+                        places.abandon(now(), seat);
+                    }
+                }
                 Output::Close { connection, why } => {
                     tracing::info!(?connection, why, "closing a connection");
                     if let Some(outbox) = state.outboxes.remove(&connection) {
@@ -214,10 +248,4 @@ impl State {
 /// The runtime's clock, which tests can stop.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)?;
-    Ok(bytes)
 }

@@ -16,9 +16,19 @@ pub mod stun;
 
 mod gate;
 mod hub;
+mod metrics;
 mod outbox;
+mod places;
 mod proxy;
+mod relay_session;
 mod session;
 mod tls;
 mod udp;
 mod web;
+
+/// Random bytes from the system.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}

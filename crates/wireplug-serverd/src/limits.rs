@@ -157,6 +157,11 @@ impl AddressKey {
             IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
         })
     }
+
+    /// An address with this key.
+    pub const fn ip(self) -> IpAddr {
+        self.0
+    }
 }
 
 impl<K: Eq + Hash> RateTable<K> {

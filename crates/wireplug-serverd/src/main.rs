@@ -81,6 +81,14 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         tracing::info!(%pin, "clients take this pin");
     }
     tracing::info!(https = %server.https(), udp = ?server.udp(), tls = config.tls, "ready");
+    match (config.relay.enabled, config.relay.is_private()) {
+        (false, _) => tracing::info!("the relay is off"),
+        (true, true) => tracing::info!(ports = ?config.relay.ports, "the relay serves who has a token"),
+        (true, false) => tracing::info!(
+            ports = ?config.relay.ports,
+            "the relay serves everybody; name tokens in [relay] to choose whom, bandwidth to say how much"
+        ),
+    }
     server
         .run(async {
             tokio::select! {

@@ -3,19 +3,25 @@
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{AccessError, AccessList};
 use crate::certificate::{CertificateError, Identity, Pin};
 use crate::config::{Config, is_dual_stack};
 use crate::gate::Gate;
 use crate::hub::Hub;
 use crate::limits::Limits;
+use crate::places::{self, Places};
 use crate::proxy::TrustedProxies;
+use crate::random;
+use crate::relay::{ForwardError, Forwarder, Relay};
 use crate::stun::Public;
 use crate::tls::Tls;
 use crate::udp::{UdpSockets, has_no_ipv6};
@@ -43,12 +49,21 @@ pub enum ServerError {
     /// rustls does not take the certificate.
     #[error("the certificate cannot be served: {0}")]
     Tls(#[from] rustls::Error),
+    /// The relay's access list cannot be had.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The relay's threads cannot be started.
+    #[error(transparent)]
+    Forward(ForwardError),
+    /// The system gives no randomness, without which the relay's nonces could be guessed.
+    #[error("the system gives no randomness ({0}): the relay cannot start without")]
+    Random(#[from] getrandom::Error),
     /// An address cannot be listened on.
     #[error("cannot listen on {protocol} {address}: {source}; {}", remedy(.source))]
     Listen {
-        /// "TCP" or "UDP".
+        /// "TCP" or "UDP", and what for.
         protocol: &'static str,
-        /// The address, from `listen` or `udp`.
+        /// The address, from `listen`, `udp` or `[relay]`.
         address: SocketAddr,
         /// What the system says.
         source: io::Error,
@@ -87,7 +102,9 @@ impl Server {
         let gate = Arc::new(Gate::new(&limits));
         // Bound addresses, so that ports chosen by the system are right; the order is the configuration's.
         let public = Public::new(&udp.configured(), &config.public);
-        let hub = Arc::new(Hub::new(limits, udp, public));
+        let relay = if config.relay.enabled { Some(relay(config, &public)?) } else { None };
+        let limits = Limits { topics: limits.topics.max(config.relay.allocations), ..limits };
+        let hub = Arc::new(Hub::new(limits, udp, public, relay));
         let web = Web {
             hub: hub.clone(),
             proxies: TrustedProxies::new(&config.trusted_proxies),
@@ -124,6 +141,12 @@ impl Server {
         }
         let hub = self.hub.clone();
         loops.spawn(async move { hub.serve_time().await });
+        let hub = self.hub.clone();
+        loops.spawn(async move {
+            if let Some(places) = hub.places() {
+                places.forwarder().serve_time().await;
+            }
+        });
         if let Some(tls) = self.web.tls.clone() {
             loops.spawn(async move { tls.serve_renewals().await });
         }
@@ -137,6 +160,24 @@ impl Server {
         }
         loops.shutdown().await;
     }
+}
+
+/// Starts the relay of a configuration.
+fn relay(config: &Config, public: &Public) -> Result<(Places, AccessList), ServerError> {
+    let access = AccessList::of(&config.relay)?;
+    let now = tokio::time::Instant::now().into_std();
+    let relay = Arc::new(Relay::new(places::settings(config), random()?, now));
+    let (addresses, ports) = (config.relay_addresses(), config.relay.ports.clone());
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let started = Forwarder::start(relay, &addresses, ports.clone(), threads);
+    let forwarder = started.map_err(|error| match error {
+        ForwardError::Bind { address, source } => {
+            ServerError::Listen { protocol: "UDP (the relay's)", address, source }
+        }
+        ForwardError::Start(_) => ServerError::Forward(error),
+    })?;
+    let announced = places::announce(public, &addresses);
+    Ok((Places::new(forwarder, announced, ports), access))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -168,6 +209,6 @@ fn remedy(error: &io::Error) -> &'static str {
             "this machine does not have this address (ip addr tells which it has): correct serverd.toml, and \
              name the outer address of a NAT under public instead"
         }
-        _ => "check listen and udp in serverd.toml",
+        _ => "check listen, udp and [relay] in serverd.toml",
     }
 }

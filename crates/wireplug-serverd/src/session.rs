@@ -14,13 +14,13 @@ use crate::rendezvous::{ConnectError, ConnectionId};
 
 /// How often a client is asked for a sign of life: often enough to keep a NAT's TCP mapping (RFC 5382 section 5
 /// lets it forget one after two hours, but many do after minutes).
-const PING_EVERY: Duration = Duration::from_secs(30);
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(30);
 /// A client that was silent for so long is gone: it missed two pings and had time for a third.
-const IDLE: Duration = Duration::from_secs(90);
+pub(crate) const IDLE: Duration = Duration::from_secs(90);
 /// How long a client may take to read one message.
-const SEND: Duration = Duration::from_secs(20);
+pub(crate) const SEND: Duration = Duration::from_secs(20);
 /// How long a client may take to answer a close.
-const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 /// "Try again later", registered with IANA for RFC 6455 section 11.7.
 const TRY_AGAIN_LATER: u16 = 1013;
 
@@ -121,7 +121,7 @@ async fn close(mut socket: WebSocket, code: u16, why: &'static str) {
 }
 
 /// Whether the WebSocket library refused a frame for its length.
-fn is_too_long(error: &axum::Error) -> bool {
+pub(crate) fn is_too_long(error: &axum::Error) -> bool {
     // axum hides the library's own type; its message is what is left.
     error.to_string().contains("too long")
 }

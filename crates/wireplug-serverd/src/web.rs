@@ -1,4 +1,5 @@
-//! HTTPS: accepts connections, and serves `/healthz`, `/metrics` and the WebSocket at `/` and `/v1`.
+//! HTTPS: accepts connections, and serves `/healthz`, `/metrics`, the WebSocket at `/` and `/v1`, and
+//! the relay's at `/relay`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,18 +14,21 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use wireplug_proto::relay::{self, PATH};
 use wireplug_proto::rendezvous::{MAX_FRAME, SUBPROTOCOL};
 
 use crate::gate::{Gate, Permit};
 use crate::hub::Hub;
-use crate::proxy::{self, TrustedProxies};
-use crate::session;
+use crate::metrics;
+use crate::proxy::TrustedProxies;
 use crate::tls::Tls;
+use crate::{relay_session, session};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -38,6 +42,11 @@ const RETRY_ACCEPT: Duration = Duration::from_millis(100);
 const HTTP_BUFFER: usize = 16 * 1024;
 /// Bytes that wait in the WebSocket library for the TCP connection to take them.
 const MAX_WRITE_BUFFER: usize = 8 * MAX_FRAME;
+/// Bytes that a relay's connection gathers before it hands them to TCP: a TLS record (RFC 8446 section 5.1).
+const RELAY_WRITE_BUFFER: usize = 16 * 1024;
+/// Bytes of a TCP connection that the system holds although the client has no window for them. More would be
+/// delay: what is relayed had better be dropped.
+const NOT_SENT: u32 = 64 * 1024;
 
 /// All that serving needs.
 pub(crate) struct Web {
@@ -51,8 +60,8 @@ pub(crate) struct Web {
 
 /// The TCP peer of a request, and its right to be here, which a WebSocket takes over.
 #[derive(Clone)]
-struct Peer {
-    ip: IpAddr,
+pub(crate) struct Peer {
+    pub(crate) ip: IpAddr,
     permit: Arc<Permit>,
 }
 
@@ -61,8 +70,9 @@ pub(crate) async fn serve(listener: TcpListener, web: Arc<Web>) {
     let router = Router::new()
         .route("/", get(websocket))
         .route("/v1", get(websocket))
+        .route(PATH, get(relay_websocket))
         .route("/healthz", get(|| async { "ok" }))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics::serve))
         .with_state(web.clone());
     loop {
         let accepted = tokio::select! {
@@ -97,6 +107,9 @@ pub(crate) async fn serve(listener: TcpListener, web: Arc<Web>) {
 async fn connection(stream: TcpStream, peer: SocketAddr, permit: Permit, web: &Web, router: Router) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT) {
+        tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT");
     }
     let peer = Peer { ip: peer.ip().to_canonical(), permit: Arc::new(permit) };
     let Some(tls) = &web.tls else { return http(stream, peer, router).await };
@@ -153,33 +166,46 @@ async fn websocket(
         })
 }
 
+async fn relay_websocket(
+    State(web): State<Arc<Web>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    if web.hub.places().is_none() {
+        return (StatusCode::NOT_FOUND, NO_RELAY).into_response();
+    }
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade.protocols([relay::SUBPROTOCOL]),
+        Err(_) => return (StatusCode::UPGRADE_REQUIRED, NOT_A_WEBSOCKET).into_response(),
+    };
+    if upgrade.selected_protocol().is_none() {
+        return (StatusCode::BAD_REQUEST, WRONG_RELAY_SUBPROTOCOL).into_response();
+    }
+    let client = web.proxies.client(peer.ip, &headers);
+    let on_failed = |error| tracing::debug!(%error, "a relay WebSocket could not be opened");
+    upgrade
+        .max_frame_size(relay::MAX_FRAME)
+        .max_message_size(relay::MAX_FRAME)
+        .read_buffer_size(RELAY_WRITE_BUFFER)
+        .write_buffer_size(RELAY_WRITE_BUFFER)
+        .max_write_buffer_size(RELAY_WRITE_BUFFER + 2 * relay::MAX_FRAME)
+        .on_failed_upgrade(on_failed)
+        .on_upgrade(move |socket| {
+            let tasks = web.tasks.clone();
+            tasks.track_future(async move {
+                if let Some(places) = web.hub.places() {
+                    relay_session::run(socket, places, client, &web.stop).await;
+                }
+                drop(peer.permit);
+            })
+        })
+}
+
+const NO_RELAY: &str = "This wireplug server does not relay.\n";
+const WRONG_RELAY_SUBPROTOCOL: &str = "The relay speaks the WebSocket subprotocol wireplug.relay.v1 only: the \
+client is for another version, or for another server.\n";
 const NOT_A_WEBSOCKET: &str = "This is a wireplug server. Daemons connect to it as a WebSocket; put its URL, \
 with wss:// instead of https://, into [[server]] of wireplug.toml.\n";
 const WRONG_SUBPROTOCOL: &str = "This server speaks the WebSocket subprotocol wireplug.v1 only: the client is \
 for another version, or for another server.\n";
-
-/// Numbers for whoever runs the server: for programs on this machine only, and not through a proxy.
-async fn metrics(
-    State(web): State<Arc<Web>>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-) -> Response {
-    if !peer.ip.is_loopback() || proxy::is_forwarded(&headers) {
-        return StatusCode::NOT_FOUND.into_response();
-    }
-    let counts = web.hub.counts();
-    let gauge = |name: &str, value: usize| format!("# TYPE wireplug_{name} gauge\nwireplug_{name} {value}\n");
-    let counter =
-        |name: &str, value: u64| format!("# TYPE wireplug_{name} counter\nwireplug_{name} {value}\n");
-    [
-        gauge("connections", counts.connections),
-        gauge("topics", counts.topics),
-        gauge("offer_bytes", counts.offer_bytes),
-        gauge("addresses", counts.accounts),
-        counter("offers_total", counts.published),
-        counter("refused_total", counts.refused),
-        counter("probes_total", counts.probes),
-    ]
-    .concat()
-    .into_response()
-}

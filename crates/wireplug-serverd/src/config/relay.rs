@@ -85,6 +85,11 @@ impl Default for RelayConfig {
 }
 
 impl RelayConfig {
+    /// Whether a token is needed to use the relay.
+    pub const fn is_private(&self) -> bool {
+        self.tokens.is_some() || self.tokens_file.is_some()
+    }
+
     /// What does not fit together, and what to change.
     pub(super) fn conflict(&self) -> Option<&'static str> {
         if self.ports.len() > MAX_PORTS {
