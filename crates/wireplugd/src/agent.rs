@@ -11,6 +11,8 @@
 //! | `network` | this host's addresses and ways out, and when they change |
 //! | `pairs` | the secrets shared with each peer |
 //! | `pace` | how many checks a peer may have sent, without IO |
+//! | `relays` | places at relays and binds to them, without IO |
+//! | `wishes` | what strategies want of relays |
 //! | `host` | what strategies get |
 //! | `report` | status |
 
@@ -21,6 +23,7 @@ mod network;
 mod pace;
 mod pairs;
 mod port;
+mod relays;
 mod report;
 mod servers;
 mod session;

@@ -20,4 +20,5 @@ use wireplug_hole_punch as _;
 use wireplug_lan_mdns as _;
 use wireplug_nat_pmp as _;
 use wireplug_pcp as _;
+use wireplug_relay as _;
 use wireplug_upnp_igd as _;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use wireplug_core::{Endpoint, Family};
+use wireplug_proto::rendezvous::AccessToken;
 use wireplug_proto::{Pair, Topic};
 use wireplug_strategy::StunServer;
 
@@ -53,6 +54,11 @@ impl Servers {
         self.all[server].handle.url()
     }
 
+    /// The server of a URL.
+    pub(super) fn number_of(&self, url: &str) -> Option<usize> {
+        self.all.iter().position(|server| server.handle.url().to_string() == url)
+    }
+
     /// Notes that a server is up; says whether it is the first.
     pub(super) fn up(&mut self, server: usize, token: [u8; 16], stun: Vec<StunServer>) -> bool {
         let first = !self.any_up();
@@ -92,6 +98,14 @@ impl Servers {
         for server in &self.all {
             server.handle.publish(topic, sealed.to_vec());
         }
+    }
+
+    pub(super) fn allocate(&self, server: usize, topic: Topic, access: Option<AccessToken>) {
+        self.all[server].handle.allocate(topic, access);
+    }
+
+    pub(super) fn release(&self, server: usize, topic: Topic) {
+        self.all[server].handle.release(topic);
     }
 
     pub(super) fn verify(&self, server: usize, id: u64, endpoint: Endpoint, nonce: [u8; 16]) {

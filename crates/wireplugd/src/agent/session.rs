@@ -2,6 +2,7 @@
 
 mod inbound;
 mod outbound;
+mod relay;
 mod stun;
 
 use std::collections::{BTreeMap, HashSet};
@@ -15,7 +16,7 @@ use wireplug_core::scheduler::{Input, Ranking, Scheduler, SchedulerConfig, State
 use wireplug_core::{Candidate, PublicKey, StrategyName, Tier};
 use wireplug_net::{Device, DeviceState, Resolver, Sleeps, boottime, monotonic};
 use wireplug_proto::rendezvous::Reason as Refusal;
-use wireplug_strategy::{Host, Mapped, PeerSituation, Relaying, Situation};
+use wireplug_strategy::{Host, Mapped, PeerSituation, Situation};
 
 use super::bindings::Bindings;
 use super::device::{DeviceTask, Job, News};
@@ -23,6 +24,7 @@ use super::host::{AgentHost, Question};
 use super::network::{DEBOUNCE, Network, Place};
 use super::pairs::Pairs;
 use super::port::Port;
+use super::relays::Relays;
 use super::servers::{ServerEvent, Servers};
 use super::verify::{Fresh, Verifications};
 use super::wishes::Wishes;
@@ -58,6 +60,8 @@ struct Outline {
     mapping: bool,
     mapped: Option<Mapped>,
     closed: Vec<Mapped>,
+    /// Whether relay ports can be bound to, for whom relays are wanted, and what they said.
+    relays: (bool, u64, u64),
 }
 
 /// One interface and all that is known of it.
@@ -70,6 +74,7 @@ pub(super) struct Session<'a> {
     network: Network,
     place: Place,
     servers: Servers,
+    relays: Relays,
     bindings: Bindings<Ticket>,
     held: Vec<Held>,
     verifications: Verifications,
@@ -138,6 +143,7 @@ pub(super) async fn run(
         pairs: Pairs::default(),
         port: Port::new(state.listen_port, state.fwmark),
         servers,
+        relays: Relays::default(),
         bindings: Bindings::default(),
         held: Vec::new(),
         verifications: Verifications::default(),
@@ -164,7 +170,8 @@ pub(super) async fn run(
     let strategies = session.config.config.strategies.clone();
     let runner = Runner::start(strategies, &host, &events, &session.lives, &situations);
 
-    let end = session.event_loop(&mut news, &events, &mut questions, &mut server_events, requests).await;
+    let end =
+        session.event_loop(&mut news, &events, &mut questions, &wishes, &mut server_events, requests).await;
 
     runner.stop().await;
     session.servers.leave_all(&session.pairs);
@@ -223,6 +230,7 @@ impl Session<'_> {
         news: &mut mpsc::Receiver<News>,
         events: &EventQueue,
         questions: &mut mpsc::Receiver<Question>,
+        wishes: &Wishes,
         server_events: &mut mpsc::Receiver<ServerEvent>,
         requests: &mut mpsc::Receiver<Request>,
     ) -> End {
@@ -239,6 +247,7 @@ impl Session<'_> {
                 Some((server, event)) = server_events.recv() => self.server_said(server, event),
                 found = events.recv() => self.strategy_said(found),
                 Some(question) = questions.recv() => self.question(question),
+                wish = wishes.recv() => self.wished(wish),
                 Some(request) = requests.recv() => self.answer(request),
                 () = self.network.changed() => self.look_at = Some(now() + DEBOUNCE),
                 () = timer => self.time_passed().await,
@@ -251,6 +260,7 @@ impl Session<'_> {
         [
             self.scheduler.poll_timeout().map(|(at, _)| at),
             self.bindings.next(),
+            self.relays.next(),
             self.verifications.next(),
             self.look_at,
             (!self.reading).then_some(self.next_read),
@@ -268,6 +278,7 @@ impl Session<'_> {
             self.scheduler.handle_timeout(at);
         }
         self.verifications.handle_timeout(at);
+        self.relays.handle_timeout(at);
         if self.sleeps.slept(boottime(), monotonic()).is_some_and(|slept| slept >= LONG_SLEEP) {
             self.network_is_new();
         }
@@ -285,7 +296,8 @@ impl Session<'_> {
     async fn settle(&mut self) {
         loop {
             let demand = self.scheduler.demand();
-            self.port.need(demand.working || !self.bindings.is_empty() || !self.verifications.is_idle());
+            let own = !self.bindings.is_empty() || !self.verifications.is_idle() || self.relays.is_binding();
+            self.port.need(demand.working || own);
             if !self.port.is_possible() {
                 self.scheduler.handle(now(), Input::PortSharing(false));
             }
@@ -298,6 +310,7 @@ impl Session<'_> {
                 quiet = false;
                 self.act(act);
             }
+            quiet &= !self.bind_anew().await;
             self.release_held();
             while let Some(due) = self.bindings.poll(now()) {
                 quiet = false;
@@ -324,6 +337,7 @@ impl Session<'_> {
             mapping: demand.mapping,
             mapped: self.mapped(),
             closed: self.closed(),
+            relays: (self.port.is_possible(), demand.relays, self.relays.revision()),
         };
         if self.outline.as_ref() == Some(&outline) {
             return;
@@ -346,7 +360,7 @@ impl Session<'_> {
             mapping_wanted: demand.mapping,
             mapped: outline.mapped.clone(),
             closed: outline.closed.clone(),
-            relaying: Relaying::default(),
+            relaying: self.relaying(),
         };
         self.outline = Some(outline);
         self.situation.send_if_modified(|now| {

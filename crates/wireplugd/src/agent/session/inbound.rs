@@ -73,6 +73,10 @@ impl Session<'_> {
                 self.servers.join(pair);
             }
         }
+        if !left.is_empty() {
+            let pairs = &self.pairs;
+            self.relays.retain(|peer| pairs.get(peer).is_some());
+        }
         for topic in left {
             self.servers.leave(topic);
         }
@@ -106,14 +110,19 @@ impl Session<'_> {
                     Err(error) => debug!(peer = %self.peer_name(&peer), %error, "an offer was refused"),
                 }
             }
-            Said::Allocated { .. } => {}
-            Said::RelayCalled { .. } => {}
+            Said::Allocated { topic, allocation } => self.allocated(server, &topic, allocation),
+            Said::RelayCalled { topic } => self.relay_called(&topic),
             Said::Probed { id } => self.verifications.sent(now(), server, id),
             Said::Refused { about: About::Verify(id), reason, detail, .. } => {
                 debug!(server = %url, %detail, "the server sends no probe");
                 self.verifications.refused(server, id, reason);
             }
             Said::Refused { about, reason, detail, retry_after } => {
+                if let About::Allocate(topic) = &about
+                    && let Some((peer, _)) = self.pairs.of_topic(topic)
+                {
+                    self.relays.refused((peer, server), reason, detail.clone(), retry_after);
+                }
                 let (about, retry_s) = (about_word(&about), retry_after.map(|after| after.as_secs()));
                 // A server that means ill must not be able to fill the log.
                 if self.refused.insert((server, about, reason)) {
@@ -130,7 +139,11 @@ impl Session<'_> {
         match stun::classify(&datagram.payload) {
             Incoming::Other => {}
             Incoming::Probe { nonce } => self.verifications.arrived(&nonce),
-            Incoming::Response { transaction } => self.response(from, transaction, &datagram.payload),
+            Incoming::Response { transaction } => {
+                if !self.relay_answered(from, transaction, &datagram.payload).await {
+                    self.response(from, transaction, &datagram.payload);
+                }
+            }
             Incoming::CheckRequest { transaction, tag } => {
                 let Some((peer, pair)) = self.pairs.of_tag(tag) else { return };
                 let Ok(request) = pair.open_check_request(&datagram.payload) else { return };
@@ -160,6 +173,7 @@ impl Session<'_> {
     pub(super) fn network_is_new(&mut self) {
         self.view += 1;
         self.verifications.forget_all();
+        self.relays.network_changed();
         for (server, ticket) in self.bindings.drain().collect::<Vec<_>>() {
             let why = "the network changed".to_owned();
             self.give_up(ticket, PortError::NoRoute { server, why });

@@ -16,6 +16,9 @@ impl Session<'_> {
                 if !self.pairs.may_check(now(), &peer) {
                     return; // as if it were lost: a path that is worth it is asked again
                 }
+                if tier.is_relayed() || self.is_relayed(&peer, to) {
+                    return self.bind(peer, to, transaction).await;
+                }
                 let Some(pair) = self.pairs.get(&peer) else { return };
                 let payload = pair.check_request(transaction, tier, nominate);
                 if let Err(error) = self.port.send(&self.network.routes, to, payload).await {

@@ -102,6 +102,7 @@ impl Session<'_> {
             && let Some((ticket, binding)) =
                 self.bindings.answered(now(), from.addr(), transaction, answer.mapped)
         {
+            self.scheduler.handle(now(), Input::ServerRoundTrip(binding.rtt));
             match ticket {
                 Ticket::Strategy(answer) => drop(answer.send(Ok(binding))),
                 Ticket::Ownership { server, .. } => {
