@@ -3,6 +3,7 @@
 mod daemon;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
@@ -15,6 +16,26 @@ use crate::control::ControlError;
 use crate::interface::InterfaceName;
 use crate::status::StrategyInfo;
 use crate::{control, files, status};
+
+/// The program `wireplug`: its `main`, also for a build with strategies of your own.
+pub fn wireplug() -> ExitCode {
+    finish("wireplug", Wireplug::parse().run())
+}
+
+/// The program `wireplugd`, likewise.
+pub fn wireplugd() -> ExitCode {
+    finish("wireplugd", Wireplugd::parse().run())
+}
+
+fn finish(program: &str, result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{program}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Finds, proves and sets the endpoints of a WireGuard interface's peers.
 #[derive(Debug, Parser)]
