@@ -189,9 +189,10 @@ fn a_peer_without_wireplug_is_left_alone() {
     }
 }
 
-/// One direction only: the sender hears a keepalive every 10 s and nothing else, and that is enough.
+/// One direction only: the sender hears a keepalive every 10 s and nothing else, and that is enough. The first time, it
+/// has the path checked; then it knows.
 #[test]
-fn a_stream_in_one_direction_is_not_doubted() {
+fn a_stream_in_one_direction_is_checked_once_and_stays() {
     for sender in 0..2 {
         let mut scenario = Scenario::of([behind(PORT_RESTRICTED), behind(FULL_CONE)]);
         for host in &mut scenario.hosts {
@@ -202,12 +203,9 @@ fn a_stream_in_one_direction_is_not_doubted() {
         for step in 0..6000 {
             world.send(sender, Body::Stream(step));
             world.run_until(since + ms(100 * (step + 1)));
-            assert!(
-                !world.host(0).daemon().unwrap().demand().working,
-                "at {:?}\n{}",
-                world.now(),
-                show(&world)
-            );
+            let working = world.host(0).daemon().unwrap().demand().working;
+            assert!(!working || step < 150, "at {:?}\n{}", world.now(), show(&world));
+            assert!(both_connected(&world), "at {:?}\n{}", world.now(), show(&world));
         }
         nothing_moved(&world, since);
     }

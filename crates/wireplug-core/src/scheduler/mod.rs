@@ -16,6 +16,7 @@
 //! - memory and work for each peer are bounded, whatever arrives.
 
 mod explain;
+mod flaps;
 mod io;
 mod local;
 mod outbox;
@@ -240,7 +241,10 @@ impl Scheduler {
             let awaiting = match &peer.tunnel {
                 Tunnel::Trying(_) => true,
                 Tunnel::Down => working && peer.paths.iter().any(|(_, path)| path.proof().is_some()),
-                Tunnel::Up(up) => up.is_holding(),
+                Tunnel::Up(up) => {
+                    demand.device_poll = demand.device_poll.min(up.poll());
+                    up.is_holding()
+                }
             };
             let poll = match (awaiting, working) {
                 (true, _) => tuning::POLL_CONFIRMING,

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::flaps::LAPSE;
 use super::io::Unsendable;
 use super::ranking::{Address, Place, Ranking, Score};
-use super::tuning::{FAILED_FOR, HURRY_GAP, MAX_PATHS, MAX_REFLEXIVE, check_gap};
+use super::tuning::{FAILED_FOR, HURRY_GAP, MAX_PATHS, MAX_REFLEXIVE, PROBATION_GAP, check_gap};
 use crate::{Endpoint, RemoteCandidate, StrategyName, Tier, TransactionId};
 
 /// Checks of one path whose answers are still awaited. At one a second and less than ten seconds of
@@ -17,6 +18,8 @@ const MAX_PENDING: usize = 8;
 pub(super) struct Paths {
     all: BTreeMap<Endpoint, Path>,
     hurried: Option<Instant>,
+    /// Direct paths are asked again after they have answered, and a proof lapses.
+    on_probation: bool,
 }
 
 /// One path.
@@ -34,10 +37,30 @@ pub(super) struct Path {
     unsendable: Option<Unsendable>,
 }
 
+/// What checks can be sent by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// The WireGuard port is shared: all can be asked.
+    SharedPort,
+    /// It is not: only a relay over TLS can, which needs no raw socket.
+    TlsAlone,
+}
+
+impl By {
+    fn may_ask(self, path: &Path) -> bool {
+        match self {
+            Self::SharedPort => true,
+            Self::TlsAlone => path.kind().is_some_and(|(_, tier)| tier == Tier::RelayTls),
+        }
+    }
+}
+
 /// That a path carries, there and back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PathProof {
     pub(super) at: Instant,
+    /// When it was last shown.
+    pub(super) last: Instant,
     pub(super) rtt: Duration,
 }
 
@@ -142,8 +165,10 @@ impl Paths {
         self.all.entry(endpoint).or_insert_with(|| Path { next: Some(now), ..Path::default() });
     }
 
-    /// Begins a round: nothing is proven, everything is to be checked at once.
-    pub(super) fn begin_round(&mut self, now: Instant) {
+    /// Begins a round: nothing is proven, everything is to be checked at once; direct paths again and again if they are
+    /// on probation.
+    pub(super) fn begin_round(&mut self, now: Instant, on_probation: bool) {
+        self.on_probation = on_probation;
         self.all.retain(|_, path| path.target.is_some());
         for path in self.all.values_mut() {
             path.proof = None;
@@ -214,21 +239,26 @@ impl Paths {
     pub(super) fn take_due(
         &mut self,
         now: Instant,
+        by: By,
         mut id: impl FnMut() -> TransactionId,
     ) -> Option<(Endpoint, TransactionId, Tier)> {
-        let (endpoint, path) = self.all.iter_mut().find(|(_, path)| path.next.is_some_and(|at| at <= now))?;
+        let mut askable = self.all.iter_mut().filter(|(_, path)| by.may_ask(path));
+        let (endpoint, path) = askable.find(|(_, path)| path.next.is_some_and(|at| at <= now))?;
         let transaction = id();
         if path.pending.len() >= MAX_PENDING {
             path.pending.pop_front();
         }
         path.pending.push_back((transaction, now));
+        if self.on_probation && path.proof.is_some_and(|proof| now > proof.last + LAPSE) {
+            path.proof = None;
+        }
         path.next = Some(now + check_gap(path.sent));
         path.sent += 1;
         Some((*endpoint, transaction, path.told_tier()))
     }
 
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.all.values().filter_map(|path| path.next).min()
+    pub(super) fn next_due(&self, by: By) -> Option<Instant> {
+        self.all.values().filter(|path| by.may_ask(path)).filter_map(|path| path.next).min()
     }
 
     /// Whether a check with this transaction was sent there and has no answer yet.
@@ -244,12 +274,21 @@ impl Paths {
         let rtt = path.pending.remove(index).map_or(Duration::ZERO, |(_, sent)| now - sent);
         let first = path.proof.map_or(now, |proof| proof.at);
         let rtt = path.proof.map_or(rtt, |proof| proof.rtt.min(rtt));
-        path.proof = Some(PathProof { at: first, rtt });
-        path.next = None;
+        path.proof = Some(PathProof { at: first, last: now, rtt });
+        path.next = (self.on_probation && !path.is_relayed()).then_some(now + PROBATION_GAP);
         true
     }
 
-    /// One more check over a path that is proven already: it carries our nomination.
+    /// The session left it because it carries nothing: what was proven of it is past.
+    pub(super) fn doubt(&mut self, now: Instant, endpoint: Endpoint) {
+        if let Some(path) = self.all.get_mut(&endpoint) {
+            path.proof = None;
+            path.pending.clear();
+            path.start_over(now);
+        }
+    }
+
+    /// One more check over a path, now: it carries our nomination, or there is something new to bind to.
     pub(super) fn check_again(&mut self, now: Instant, endpoint: Endpoint) {
         if let Some(path) = self.all.get_mut(&endpoint) {
             path.start_over(now);
@@ -274,16 +313,19 @@ impl Paths {
         }
     }
 
-    /// The best proven path.
-    pub(super) fn best(&self, now: Instant, ranking: &Ranking) -> Option<Choice> {
-        let usable = self.all.iter().filter(|(_, path)| path.failed_until.is_none_or(|until| until <= now));
-        usable
-            .filter_map(|(endpoint, path)| {
-                let proof = path.proof?;
-                let score = Score::new(path.place(ranking), Address::of(*endpoint), proof.rtt);
-                Some(Choice { endpoint: *endpoint, score, proof, relayed: path.is_relayed() })
-            })
-            .min_by_key(|choice| choice.score)
+    /// All proven paths.
+    pub(super) fn proven<'a>(
+        &'a self,
+        now: Instant,
+        ranking: &'a Ranking,
+    ) -> impl Iterator<Item = Choice> + 'a {
+        let usable =
+            self.all.iter().filter(move |(_, path)| path.failed_until.is_none_or(|until| until <= now));
+        usable.filter_map(|(endpoint, path)| {
+            let proof = path.proof?;
+            let score = Score::new(path.place(ranking), Address::of(*endpoint), proof.rtt);
+            Some(Choice { endpoint: *endpoint, score, proof, relayed: path.is_relayed() })
+        })
     }
 
     /// An endpoint as we know it: wireguard-go tells link-local ones without their scope.

@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 use rand::rngs::ChaCha8Rng;
 
+use super::flaps::Flaps;
 use super::io::{Command, Keepalive, PeerView, Stimulus, Unsendable};
 use super::local::Local;
 use super::outbox::Outbox;
-use super::paths::{Path, Paths};
+use super::paths::{By, Path, Paths};
 use super::ranking::Ranking;
 use super::relay::Relay;
 use super::status::{Reason, State};
-use super::tuning::{ANSWER_BURST, ANSWERS_PER_SECOND, DOUBT_GAP, KEEPALIVE, MAX_INSTANCES, pause};
+use super::tuning::{
+    ANSWER_BURST, ANSWERS_PER_SECOND, DOUBT_GAP, KEEPALIVE, MAX_INSTANCES, UPGRADE_WINDOW, pause,
+};
 use super::tunnel::{Seen, Tunnel};
 use crate::{Endpoint, MAX_CANDIDATES, Mapping, Offer, PublicKey, RemoteCandidate, Tier, TransactionId};
 
@@ -32,6 +35,10 @@ pub(super) struct World<'a> {
 }
 
 impl World<'_> {
+    pub(super) fn checks_by(&self) -> By {
+        if self.port_sharing { By::SharedPort } else { By::TlsAlone }
+    }
+
     pub(super) fn transaction(rng: &mut ChaCha8Rng) -> TransactionId {
         TransactionId::from_bytes(rng.random())
     }
@@ -83,6 +90,13 @@ pub(super) struct Round {
     pub(super) unproven_until: Option<Instant>,
 }
 
+/// How long a peer has said nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    Unusual,
+    TooLong,
+}
+
 /// Why a round begins, and so whether the peer must be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
@@ -115,6 +129,7 @@ pub(super) struct Peer {
     /// The path that the initiator, whoever that is, has chosen last.
     pub(super) nominated: Option<Endpoint>,
     pub(super) relay: Relay,
+    pub(super) flaps: Flaps,
     /// The round trip of the last path that was proven straight to the peer.
     pub(super) round_trip: Option<Duration>,
     pub(super) state: (State, Instant),
@@ -139,6 +154,7 @@ impl Peer {
             reason: None,
             nominated: None,
             relay: Relay::default(),
+            flaps: Flaps::default(),
             round_trip: None,
             state: (State::Idle, now),
             doubted: None,
@@ -149,26 +165,56 @@ impl Peer {
     /// The device was read.
     pub(super) fn see(&mut self, world: &mut World<'_>, mut view: PeerView) {
         view.endpoint = view.endpoint.map(|endpoint| self.paths.with_scope(endpoint));
+        let was_up = self.tunnel.is_up().then(|| self.endpoint());
         let seen = self.tunnel.see(world.now, self.view.as_ref(), &view);
         let first = self.view.is_none();
         self.view = Some(view);
+        if let Some(before) = was_up.filter(|before| self.tunnel.is_up() && *before != self.endpoint()) {
+            self.roamed(world.now, before);
+        }
         match seen {
             Seen::Nothing => {}
             Seen::CameUp => self.came_up(world),
             Seen::WentDown => self.went_down(world),
             Seen::PulledBack { from, to } => self.pulled_back(world, from, to),
-            Seen::Silent => self.doubt(world),
+            Seen::Silent => self.doubt(world, Silence::Unusual),
+            Seen::SilentForLong => self.doubt(world, Silence::TooLong),
         }
         if first {
             self.begin_round(world, Cause::Own);
         }
     }
 
-    /// Late packets come over paths that are known and proven. From anywhere else it is the peer that moved, and to
-    /// put its old place there again would cut it off.
+    /// WireGuard went after the peer's packets, and not because of a move of ours: the peer chose this path.
+    fn roamed(&mut self, now: Instant, before: Option<Endpoint>) {
+        let relayed = |endpoint: Endpoint| self.paths.get(endpoint).is_some_and(Path::is_relayed);
+        let (from, to) = (before.is_some_and(relayed), self.endpoint().is_some_and(relayed));
+        match (from, to) {
+            (false, true) => self.left_for_a_relay(now, before),
+            (true, false) => self.relay.leave(now),
+            (false, false) | (true, true) => {}
+        }
+    }
+
+    /// The session left a direct path for a relay: that path is dead, whatever was proven of it before.
+    pub(super) fn left_for_a_relay(&mut self, now: Instant, before: Option<Endpoint>) {
+        let Some(before) = before else { return };
+        self.flaps.died(now);
+        self.paths.doubt(now, before);
+        if self.nominated == Some(before) {
+            self.nominated = None;
+        }
+    }
+
+    /// Late packets come over the path that was left, or over others that are known and proven, or by our own relay. From
+    /// anywhere else it is the peer that moved, and to put its old place there again would cut it off.
     fn pulled_back(&mut self, world: &mut World<'_>, from: Endpoint, to: Option<Endpoint>) {
-        let proven = |endpoint| self.paths.get(endpoint).is_some_and(|path| path.proof().is_some());
-        if to.is_none_or(proven) {
+        let left = if let Tunnel::Up(up) = &self.tunnel { up.left() } else { None };
+        let known = |endpoint| {
+            let path = self.paths.get(endpoint);
+            left == Some(endpoint) || path.is_some_and(|path| path.proof().is_some() || path.is_relayed())
+        };
+        if to.is_none_or(known) {
             self.update(world, Some(from), Stimulus::None);
             return;
         }
@@ -205,10 +251,21 @@ impl Peer {
         }
     }
 
-    fn doubt(&mut self, world: &mut World<'_>) {
-        let lately = self.doubted.is_some_and(|at| world.now < at + DOUBT_GAP);
-        if !lately && !matches!(self.effort, Effort::Round(_)) {
-            self.doubted = Some(world.now);
+    /// Silence gives up nothing: it has the path in use checked. An unusual one only with a peer that can answer checks.
+    fn doubt(&mut self, world: &mut World<'_>, silence: Silence) {
+        let can_begin = match &self.effort {
+            Effort::Rest => true,
+            Effort::Round(round) => !round.doubting && world.now >= round.started + UPGRADE_WINDOW,
+            Effort::Pause { .. } => false,
+        };
+        let worth_it = match silence {
+            Silence::Unusual => !self.offers.is_empty(),
+            Silence::TooLong => self.doubted.is_none_or(|at| world.now >= at + DOUBT_GAP),
+        };
+        if can_begin && worth_it {
+            if silence == Silence::TooLong {
+                self.doubted = Some(world.now);
+            }
             self.begin_round(world, Cause::Doubt);
         }
     }
@@ -233,10 +290,12 @@ impl Peer {
         let news =
             replaced.is_none_or(|old| (&old.candidates, old.mapping) != (&offer.candidates, offer.mapping));
         if news {
+            self.relay.expect_better();
             self.failures = 0;
             self.reason = None;
         }
         if elsewhere {
+            self.flaps.forget();
             self.paths.void_proofs(world.now);
             self.nominated = None;
         }
@@ -314,6 +373,11 @@ impl Peer {
         if matches!(self.effort, Effort::Round(_)) && self.paths.answered(now, from, transaction) {
             let path = self.paths.get(from).filter(|path| !path.is_relayed());
             self.round_trip = path.and_then(Path::proof).map(|proof| proof.rtt).or(self.round_trip);
+            if let Tunnel::Up(up) = &mut self.tunnel
+                && up.endpoint == Some(from)
+            {
+                up.reassure();
+            }
         }
     }
 
@@ -326,12 +390,15 @@ impl Peer {
         self.suggested.clear();
         self.set_targets(world.now);
         self.failures = 0;
+        self.flaps.forget();
+        self.relay.expect_better();
         self.begin_round(world, Cause::Roamed);
     }
 
-    /// A server is there again. Peers that have not heard of us in this generation are told.
+    /// A server is there again. Peers that have not heard of us in this generation are told, and a relay that is used may
+    /// have forgotten us.
     pub(super) fn server_up(&mut self, world: &mut World<'_>) {
-        if !self.tunnel.is_up() || !self.outbox.has_told(world.generation) {
+        if !self.tunnel.is_up() || self.tier_in_use_is_relayed() || !self.outbox.has_told(world.generation) {
             self.begin_round(world, Cause::Own);
         }
     }
@@ -340,7 +407,7 @@ impl Peer {
         if self.view.is_none() {
             return;
         }
-        self.paths.begin_round(world.now);
+        self.paths.begin_round(world.now, self.flaps.any());
         self.nominated = None;
         if let Some(endpoint) = self.view.as_ref().and_then(|view| view.endpoint) {
             self.paths.add_in_use(world.now, endpoint);
@@ -360,8 +427,9 @@ impl Peer {
         });
     }
 
-    pub(super) fn rest(&mut self) {
+    pub(super) fn rest(&mut self, now: Instant) {
         self.paths.end_round();
+        self.plan_search(now);
         self.effort = Effort::Rest;
         self.failures = 0;
     }

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::peer::{Cause, Effort, Peer, World};
-use super::tuning::{CALL_GAP, CALLED_FOR, RELAY_HEAD_START, RELAY_KEPT};
+use super::peer::{Cause, Effort, Peer, Role, Round, Server, World};
+use super::tuning::{
+    CALL_GAP, CALLED_FOR, RELAY_DOUBT_HEAD_START, RELAY_HEAD_START, RELAY_KEPT, UNPROVEN_EACH, upgrade_pause,
+};
 use super::tunnel::Tunnel;
 use crate::Endpoint;
 
@@ -15,6 +17,9 @@ pub(super) struct Relay {
     called: Option<Instant>,
     /// When the session was last moved off a relay.
     left: Option<Instant>,
+    /// While it is used: when something better is searched for again, and how often that was in vain.
+    upgrade_at: Option<Instant>,
+    upgrades: u32,
 }
 
 impl Relay {
@@ -25,6 +30,12 @@ impl Relay {
     /// The session has a better path now; it may not last.
     pub(super) fn leave(&mut self, now: Instant) {
         self.left = Some(now);
+        self.expect_better();
+    }
+
+    /// There is news: something better is likely soon.
+    pub(super) fn expect_better(&mut self) {
+        self.upgrades = 0;
     }
 }
 
@@ -68,8 +79,8 @@ impl Peer {
         }
         let works = match &self.tunnel {
             Tunnel::Trying(_) => true,
-            Tunnel::Up(up) => self.path_in_use_is_proven() || up.was_heard_since(round.started),
-            Tunnel::Down => self.paths.best(world.now, &self.ranking).is_some_and(|best| !best.relayed),
+            Tunnel::Up(_) => self.works_in(round),
+            Tunnel::Down => self.choice(world.now).is_some_and(|best| !best.relayed),
         };
         if works {
             return self.kept(world.now);
@@ -81,7 +92,7 @@ impl Peer {
         if self.tunnel.is_up() && !round.doubting && !round.elsewhere {
             return self.kept(world.now);
         }
-        match self.head_start(world) {
+        match self.head_start(world, round) {
             Some(at) if at > world.now => (self.kept(world.now).0, Some(at)),
             Some(_) => (true, None),
             None => self.kept(world.now),
@@ -89,10 +100,40 @@ impl Peer {
     }
 
     /// Until when better paths alone are tried in this round; `None` while the peer has said nothing to try.
-    pub(super) fn head_start(&self, world: &World<'_>) -> Option<Instant> {
-        let Effort::Round(round) = &self.effort else { return None };
+    pub(super) fn head_start(&self, world: &World<'_>, round: &Round) -> Option<Instant> {
         let met = round.met?;
-        Some(met + RELAY_HEAD_START.max(3 * self.expected_round_trip(world)))
+        let tries = RELAY_HEAD_START.max(3 * self.expected_round_trip(world));
+        Some(match &self.tunnel {
+            // Nothing can be proven but a relay, and what is tried instead takes its time.
+            _ if !world.port_sharing && !self.unproven(false).is_empty() => met + UNPROVEN_EACH,
+            Tunnel::Up(_) if round.doubting => round.started + RELAY_DOUBT_HEAD_START.max(tries),
+            Tunnel::Up(_) | Tunnel::Trying(_) | Tunnel::Down => met + tries,
+        })
+    }
+
+    /// On a relay, what is to be done at rest: to search for something better now and then. The side that chooses is the
+    /// one to begin; the other only if it hears nothing of it.
+    pub(super) fn search_again(&mut self, world: &mut World<'_>) -> Option<Instant> {
+        let at = self.relay.upgrade_at.filter(|_| matches!(world.server, Server::Up { .. }))?;
+        if at > world.now {
+            return Some(at);
+        }
+        self.begin_round(world, Cause::Own);
+        None
+    }
+
+    /// The round is over and the session, if there is one, stays where it is.
+    pub(super) fn plan_search(&mut self, now: Instant) {
+        self.relay.upgrade_at = None;
+        if !self.uses_relay() {
+            return;
+        }
+        let pause = upgrade_pause(self.relay.upgrades);
+        self.relay.upgrades = self.relay.upgrades.saturating_add(1);
+        self.relay.upgrade_at = Some(match self.role {
+            Role::Initiator => now + pause,
+            Role::Follower => now + pause * 3 / 2,
+        });
     }
 
     /// How long a packet to the peer and back takes, as far as can be told before one has.
@@ -101,7 +142,7 @@ impl Peer {
         self.round_trip.unwrap_or(2 * world.server_round_trip)
     }
 
-    fn uses_relay(&self) -> bool {
+    pub(super) fn uses_relay(&self) -> bool {
         !matches!(self.tunnel, Tunnel::Down) && self.tier_in_use_is_relayed()
     }
 

@@ -8,9 +8,9 @@ use super::peer::{Cause, Effort, Peer, Role, Round, World};
 use super::status::Reason;
 use super::tuning::{
     CONFIRM, NOTHING_TO_CHECK, ROUND, UNPROVEN_AFTER, UNPROVEN_EACH, UPGRADE_WINDOW, follower_patience,
-    replace_patience,
+    relay_patience, replace_patience,
 };
-use super::tunnel::{Attempt, Tunnel};
+use super::tunnel::{Attempt, Tunnel, Up};
 use crate::{Endpoint, Tier};
 
 impl Peer {
@@ -23,6 +23,11 @@ impl Peer {
             }
             self.begin_round(world, Cause::Own);
         }
+        if matches!(self.effort, Effort::Rest)
+            && let Some(at) = self.search_again(world)
+        {
+            return Some((at, "the next search for something better than a relay"));
+        }
         let Effort::Round(round) = &self.effort else { return None };
         let started = round.started;
         let offer = self.outbox.advance(world, self.key, &self.ranking, started);
@@ -32,14 +37,16 @@ impl Peer {
         let Effort::Round(round) = &self.effort else {
             return match self.effort {
                 Effort::Pause { until } => Some((until, "the next round after a pause")),
-                Effort::Rest | Effort::Round(_) => None,
+                Effort::Rest | Effort::Round(_) => self
+                    .search_again(world)
+                    .map(|at| (at, "the next search for something better than a relay")),
             };
         };
         let attempt = match &self.tunnel {
             Tunnel::Trying(attempt) => Some(attempt.until),
             Tunnel::Down | Tunnel::Up(_) => None,
         };
-        let checks = if world.port_sharing { self.paths.next_due() } else { None };
+        let checks = self.paths.next_due(world.checks_by());
         [
             (offer, "an offer"),
             (checks, "a check"),
@@ -74,11 +81,12 @@ impl Peer {
     }
 
     fn send_checks(&mut self, world: &mut World<'_>) {
-        if !world.port_sharing || !world.listening {
+        if !world.listening {
             return;
         }
+        let by = world.checks_by();
         while let Some((to, transaction, tier)) =
-            self.paths.take_due(world.now, || World::transaction(world.rng))
+            self.paths.take_due(world.now, by, || World::transaction(world.rng))
         {
             let nominate = self.role == Role::Initiator && self.nominated == Some(to);
             world.commands.push_back(Command::Check { peer: self.key, to, transaction, tier, nominate });
@@ -87,7 +95,8 @@ impl Peer {
 
     /// Chooses among the proven paths. A tunnel that works is moved only to what is proven and better.
     fn choose(&mut self, world: &mut World<'_>) {
-        self.set_decide_at(None);
+        let trusted = self.next_trusted(world.now);
+        self.set_decide_at(trusted);
         let Some(best) = self.choice(world.now) else {
             self.consider_unproven(world);
             return;
@@ -96,25 +105,47 @@ impl Peer {
             Tunnel::Trying(_) => {}
             Tunnel::Down => {
                 let at = match self.role {
+                    Role::Initiator if best.relayed => self.relay_may_be_used_at(world),
                     Role::Initiator => world.now,
                     Role::Follower => best.proof.at + follower_patience(best.proof.rtt),
                 };
-                if at <= world.now { self.apply(world, best.endpoint) } else { self.set_decide_at(Some(at)) }
+                if at <= world.now { self.apply(world, best.endpoint) } else { self.decide_by(Some(at)) }
             }
             Tunnel::Up(up) if up.endpoint == Some(best.endpoint) => self.hold(world.now, best.endpoint),
-            Tunnel::Up(up) => {
-                let heard_in_round = matches!(&self.effort, Effort::Round(round) if up.heard > round.started);
-                match self.move_at(up.endpoint, heard_in_round, best) {
-                    Some(at) if at <= world.now => self.move_to(world, best.endpoint),
-                    at => self.set_decide_at(at),
-                }
-            }
+            Tunnel::Up(up) => match self.move_at(world, up, best) {
+                Some(at) if at <= world.now => self.move_to(world, best.endpoint),
+                at => self.decide_by(at),
+            },
         }
     }
 
+    /// When the head start of better paths is over.
+    fn relay_may_be_used_at(&self, world: &World<'_>) -> Instant {
+        let Effort::Round(round) = &self.effort else { return world.now };
+        self.head_start(world, round).unwrap_or(world.now)
+    }
+
+    /// Whether a proven path may be chosen: a direct one that let the session down before only after a while, as long
+    /// as there is a relay.
+    fn is_trusted(&self, now: Instant, path: &Choice, relay: bool) -> bool {
+        path.relayed || !relay || self.flaps.trusted_at(path.proof.at) <= now
+    }
+
+    fn has_relay(&self, now: Instant) -> bool {
+        self.uses_relay() || self.paths.proven(now, &self.ranking).any(|path| path.relayed)
+    }
+
+    /// When the next path that is not trusted yet will be.
+    fn next_trusted(&self, now: Instant) -> Option<Instant> {
+        let direct = self.paths.proven(now, &self.ranking).filter(|path| !path.relayed);
+        direct.map(|path| self.flaps.trusted_at(path.proof.at)).filter(|at| *at > now).min()
+    }
+
     /// The best proven path; for the follower, the one that the initiator has chosen, once that is proven.
-    fn choice(&self, now: Instant) -> Option<Choice> {
-        let best = self.paths.best(now, &self.ranking);
+    pub(super) fn choice(&self, now: Instant) -> Option<Choice> {
+        let relay = self.flaps.any() && self.has_relay(now);
+        let trusted = self.paths.proven(now, &self.ranking).filter(|path| self.is_trusted(now, path, relay));
+        let best = trusted.min_by_key(|path| path.score);
         let chosen = self.nominated.filter(|_| self.role == Role::Follower).and_then(|endpoint| {
             let path = self.paths.get(endpoint)?;
             let (proof, relayed) = (path.proof()?, path.is_relayed());
@@ -124,19 +155,35 @@ impl Peer {
     }
 
     /// When a live session is to move from its path to the best proven one, if it is.
-    fn move_at(&self, current: Option<Endpoint>, heard: bool, best: Choice) -> Option<Instant> {
-        let Some(current) = current else { return Some(best.proof.at) };
+    fn move_at(&self, world: &World<'_>, up: &Up, best: Choice) -> Option<Instant> {
+        let Effort::Round(round) = &self.effort else { return None };
+        let Some(current) = up.endpoint else { return Some(best.proof.at) };
         if self.role == Role::Follower && self.nominated == Some(best.endpoint) {
             return Some(best.proof.at);
         }
-        let proven = self.paths.get(current).is_some_and(|path| path.proof().is_some());
         let better = best.score.is_worth_a_move_from(self.paths.score(current, &self.ranking));
-        match (self.role, proven || heard, better) {
-            (Role::Initiator, true, true) => Some(best.proof.at),
-            (Role::Follower, true, _) | (Role::Initiator, true, false) => None,
-            (Role::Initiator, false, _) => Some(best.proof.at + replace_patience(best.proof.rtt)),
-            (Role::Follower, false, _) => Some(best.proof.at + follower_patience(best.proof.rtt)),
+        let patience = match (self.role, self.works_in(round), better) {
+            (Role::Initiator, true, true) => return Some(best.proof.at),
+            (Role::Follower, true, _) | (Role::Initiator, true, false) => return None,
+            (Role::Initiator, false, _) => replace_patience(best.proof.rtt),
+            (Role::Follower, false, _) => follower_patience(best.proof.rtt),
+        };
+        let at = best.proof.at + patience;
+        if !best.relayed || self.tier_in_use_is_relayed() {
+            return Some(at);
         }
+        // The relay is always there to be had: a direct path is left for it only when its checks fail for a while.
+        let failing = if round.elsewhere {
+            self.head_start(world, round).unwrap_or(round.started)
+        } else {
+            round.started + relay_patience(self.round_trip.unwrap_or_default())
+        };
+        let at = match self.role {
+            Role::Initiator => at.max(failing),
+            Role::Follower => at.max(failing + patience),
+        };
+        // One that never answered a check tells nothing by not answering: then WireGuard's own silence must.
+        if up.answers_checks { Some(at) } else { up.silent_for_long_at().map(|silent| at.max(silent)) }
     }
 
     /// Sets a proven endpoint where there is no session, and has WireGuard make one.
@@ -152,15 +199,18 @@ impl Peer {
             Role::Follower if self.nominated == Some(endpoint) => Stimulus::None,
             Role::Initiator | Role::Follower => self.stimulus(),
         };
-        if self.tier_in_use_is_relayed() {
-            self.relay.leave(world.now);
-        }
+        let (before, from_relay) = (self.endpoint(), self.tier_in_use_is_relayed());
         self.update(world, Some(endpoint), stimulus);
         if let Tunnel::Up(up) = &mut self.tunnel {
             up.move_to(world.now, endpoint);
         }
         if let Effort::Round(round) = &mut self.effort {
             round.doubting = false;
+        }
+        match (from_relay, self.tier_in_use_is_relayed()) {
+            (true, false) => self.relay.leave(world.now),
+            (false, true) => self.left_for_a_relay(world.now, before),
+            (true, true) | (false, false) => {}
         }
         self.nominate(world, endpoint);
     }
@@ -200,7 +250,7 @@ impl Peer {
         };
         let Some(endpoint) = next else { return };
         if at > world.now {
-            self.set_decide_at(Some(at));
+            self.decide_by(Some(at));
             return;
         }
         let stimulus = if world.port_sharing { Stimulus::None } else { self.stimulus() };
@@ -218,9 +268,13 @@ impl Peer {
 
     /// The endpoints that may be tried unproven, best first. A peer that runs wireplug proves its own
     /// paths, so that while checks are possible only configured ones are tried.
-    fn unproven(&self, port_sharing: bool) -> Vec<Endpoint> {
+    pub(super) fn unproven(&self, port_sharing: bool) -> Vec<Endpoint> {
         // Anybody on the link can announce a neighbour, so it is not configured.
-        let suggested = self.suggested.iter().filter(|known| !port_sharing || known.tier != Tier::Lan);
+        // To a relay that is not bound, nothing passes.
+        let suggested = self
+            .suggested
+            .iter()
+            .filter(|known| !known.tier.is_relayed() && (!port_sharing || known.tier != Tier::Lan));
         let mut endpoints: Vec<_> = suggested.map(|candidate| candidate.endpoint).collect();
         if !port_sharing {
             endpoints.extend(self.newest_offer().iter().flat_map(|o| &o.candidates).map(|c| c.endpoint));
@@ -239,10 +293,9 @@ impl Peer {
         if self.round_end(world, round) > world.now || matches!(self.tunnel, Tunnel::Trying(_)) {
             return;
         }
-        let doubting = round.doubting;
-        let started = round.started;
+        let in_doubt = round.doubting && !self.works_in(round);
         match &self.tunnel {
-            Tunnel::Up(up) if !doubting || up.heard > started || self.path_in_use_is_proven() => self.rest(),
+            Tunnel::Up(_) if !in_doubt => self.rest(world.now),
             Tunnel::Up(_) => {
                 self.tunnel = Tunnel::Down;
                 self.failures = 0;
@@ -258,8 +311,9 @@ impl Peer {
 
     /// When this round is over if nothing more happens.
     fn round_end(&self, world: &World<'_>, round: &Round) -> Instant {
+        let in_doubt = round.doubting && !self.works_in(round);
         let length = match &self.tunnel {
-            Tunnel::Up(_) if !round.doubting => UPGRADE_WINDOW,
+            Tunnel::Up(_) if !in_doubt && !self.tier_in_use_is_relayed() => UPGRADE_WINDOW,
             Tunnel::Trying(attempt) => return attempt.until.max(round.started + ROUND),
             Tunnel::Up(_) | Tunnel::Down if !world.port_sharing => {
                 let endpoints = u32::try_from(self.unproven(false).len()).unwrap_or(u32::MAX);
@@ -277,8 +331,23 @@ impl Peer {
             Tunnel::Down => end.max(waited_for),
             Tunnel::Trying(_) => end,
             // A session that took long may be moved at once, and the other side must be there to hear of it.
-            Tunnel::Up(up) => end.max(up.since + UPGRADE_WINDOW),
+            Tunnel::Up(up) if !in_doubt => end.max(up.since + UPGRADE_WINDOW),
+            // A stream in one direction is answered before that.
+            Tunnel::Up(up) => end.max(up.silent_for_long_at().unwrap_or(end)),
         }
+    }
+
+    /// Looks at the choice again at this time, if not before.
+    fn decide_by(&mut self, at: Option<Instant>) {
+        if let Effort::Round(round) = &mut self.effort {
+            round.decide_at = [round.decide_at, at].into_iter().flatten().min();
+        }
+    }
+
+    /// Whether the path in use has carried anything in this round.
+    pub(super) fn works_in(&self, round: &Round) -> bool {
+        let heard = matches!(&self.tunnel, Tunnel::Up(up) if up.was_heard_since(round.started));
+        heard || self.path_in_use_is_proven()
     }
 
     fn set_decide_at(&mut self, at: Option<Instant>) {

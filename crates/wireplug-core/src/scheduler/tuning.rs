@@ -72,14 +72,29 @@ pub(super) const SESSION_LIFE: Duration = Duration::from_secs(180);
 /// first to find it over, and a lost handshake message or two.
 pub(super) const RENEWAL: Duration = Duration::from_secs(35);
 
-/// When we began to send what wants an answer, silence of this length since then is doubtful: WireGuard's receiver
-/// answers data within 10 s (`KEEPALIVE_TIMEOUT`) and its sender then makes a handshake (5 s). Keepalives
+/// When we began to send what wants an answer, silence of this length since then is WireGuard's own word that the path
+/// is dead: its receiver answers data within 10 s (`KEEPALIVE_TIMEOUT`) and its sender then makes a handshake (5 s). Keepalives
 /// want none, and what is received puts off our own: of two sides that keep alive, one may be the only one to send
 /// until the session is renewed, and its silence means nothing before [`SESSION_LIFE`] is over.
 pub(super) const SILENCE_WHEN_SENDING: Duration = Duration::from_secs(17);
 
-/// More than this many bytes sent since we last heard are more than keepalives: two initiations' worth.
-pub(super) const SENDING: u64 = 2 * 148;
+/// Silence of this length while we go on sending is doubtful, and a doubt is only a check of the path in use. Where both
+/// sides speak, an answer is overdue by then; a stream in one direction is answered every 10 s only (`KEEPALIVE_TIMEOUT`),
+/// which [`Up`](super::tunnel::Up) learns from its first doubt.
+pub(super) const SILENCE_WORTH_A_CHECK: Duration = Duration::from_secs(4);
+
+/// For so long the sending must have gone on: the last packet of a conversation is answered late without harm.
+pub(super) const STILL_SENDING: Duration = Duration::from_secs(3);
+
+/// How long a silence that turned out to be usual is taken to be so: a stream in one direction costs one check of its
+/// path in so long.
+pub(super) const USUAL_FOR: Duration = Duration::from_secs(300);
+
+/// How many bytes keepalives alone may have sent in so long a silence (whitepaper section 5.4.6: 32 bytes each, and
+/// section 6.5: one is sent unasked).
+pub(super) fn keepalives_worth(silence: Duration) -> u64 {
+    64 + 32 * (silence.as_secs() / u64::from(KEEPALIVE))
+}
 
 /// Our keepalive, in seconds: the value that WireGuard's own manual recommends behind NATs.
 pub(super) const KEEPALIVE: u16 = 25;
@@ -93,6 +108,41 @@ pub(super) const REASSERTIONS: u8 = 20;
 /// How long better paths are tried alone before a server is asked to relay, or three round trips if that is longer: a pair
 /// that connects directly at once costs the server nothing, and the first ping does not wait for the others to fail.
 pub(super) const RELAY_HEAD_START: Duration = Duration::from_millis(150);
+
+/// In a doubt, how long the path in use is checked before a server is asked to relay: the peer must hear of it first.
+pub(super) const RELAY_DOUBT_HEAD_START: Duration = Duration::from_millis(500);
+
+/// How long a direct path that carried the session may stay without an answer to its checks, or four round trips if that
+/// is longer, before a proven relay takes the session over: some seven checks, so a few lost ones move nothing.
+pub(super) fn relay_patience(rtt: Duration) -> Duration {
+    Duration::from_secs(2).max(4 * rtt)
+}
+
+/// On a relay, the pause before the nth search for something better (0 is the first). News ends it at once.
+pub(super) fn upgrade_pause(nth: u32) -> Duration {
+    Duration::from_secs(30 << nth.min(4)).min(Duration::from_secs(300))
+}
+
+/// After the session left a direct path for the nth time (1 is the first), how long it does not return to one: short for
+/// an accident, long for a path that comes and goes, because each return may end in some seconds of silence.
+const FLAP_PAUSES_S: [u64; 5] = [10, 30, 60, 120, 300];
+const FLAP_PAUSE_LATE: Duration = Duration::from_secs(600);
+
+pub(super) fn flap_pause(nth: u32) -> Duration {
+    let index = usize::try_from(nth.saturating_sub(1)).ok();
+    index
+        .and_then(|index| FLAP_PAUSES_S.get(index))
+        .map_or(FLAP_PAUSE_LATE, |seconds| Duration::from_secs(*seconds))
+}
+
+/// For each time that it was left, up to four, so long a direct path must go on answering before it is returned to.
+pub(super) const PROBATION: Duration = Duration::from_secs(1);
+
+/// The pause between the checks of a path on probation.
+pub(super) const PROBATION_GAP: Duration = Duration::from_millis(300);
+
+/// After so long on one path, what was before is no sign of what will be.
+pub(super) const FLAPS_FORGOTTEN: Duration = Duration::from_secs(1800);
 
 /// How long a relay is kept after the session left it for a better path, which may turn out not to last.
 pub(super) const RELAY_KEPT: Duration = Duration::from_secs(30);
@@ -123,9 +173,11 @@ pub(super) fn verify_pause(nth: u32) -> Duration {
 /// Between two doubts of a tunnel that turned out to work: its silence has another cause.
 pub(super) const DOUBT_GAP: Duration = Duration::from_secs(60);
 
-/// Looks at the device: while a handshake is awaited or a move may be undone, while a round runs, and while all is settled.
+/// Looks at the device: while a handshake is awaited or a move may be undone, while a round runs, while we send and hear
+/// nothing, and while all is settled.
 pub(super) const POLL_CONFIRMING: Duration = Duration::from_millis(100);
 pub(super) const POLL_WORKING: Duration = Duration::from_millis(500);
+pub(super) const POLL_ASKING: Duration = Duration::from_secs(1);
 pub(super) const POLL_SETTLED: Duration = Duration::from_secs(2);
 
 /// Answers to checks, for each peer: a burst, and a rate per second after it. A recorded check that is

@@ -1,9 +1,12 @@
 //! What WireGuard itself does with one peer: whether a session lives, and over which endpoint.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::io::{Handshake, PeerView};
-use super::tuning::{LATE_PACKETS, REASSERTIONS, RENEWAL, SENDING, SESSION_LIFE, SILENCE_WHEN_SENDING};
+use super::tuning::{
+    LATE_PACKETS, POLL_ASKING, POLL_SETTLED, REASSERTIONS, RENEWAL, SESSION_LIFE, SILENCE_WHEN_SENDING,
+    SILENCE_WORTH_A_CHECK, STILL_SENDING, USUAL_FOR, keepalives_worth,
+};
 use crate::Endpoint;
 
 /// The state of a peer's tunnel.
@@ -14,7 +17,7 @@ pub(super) enum Tunnel {
     /// An endpoint was applied, and its handshake is awaited.
     Trying(Attempt),
     /// There is a session.
-    Up(Up),
+    Up(Box<Up>),
 }
 
 /// An endpoint that was applied while there was no session.
@@ -33,19 +36,41 @@ pub(super) struct Attempt {
 pub(super) struct Up {
     pub(super) since: Instant,
     pub(super) endpoint: Option<Endpoint>,
-    /// When something was last received, as far as our looks at the device tell.
-    pub(super) heard: Instant,
+    /// The path in use has answered a check: so checks tell something of it.
+    pub(super) answers_checks: bool,
+    /// When we last looked at the device.
+    looked: Instant,
+    /// When we last saw that something was received, and when we had looked before.
+    heard: Instant,
+    heard_after: Instant,
     rx: u64,
+    tx: u64,
     tx_when_heard: u64,
-    /// Since when we send more than keepalives and hear nothing.
-    asking: Option<Instant>,
+    /// What we send and hear nothing of.
+    asking: Option<Asking>,
+    /// The longest silence that was usual lately, and when it was.
+    usual: Option<(Duration, Instant)>,
     /// Our last move of it, while late packets may still undo it.
     moved: Option<Move>,
+}
+
+/// More than keepalives is sent, and nothing comes back.
+#[derive(Debug)]
+struct Asking {
+    /// The last look before it.
+    since: Instant,
+    /// The look that showed it.
+    seen: Instant,
+    /// The last look that showed more of it.
+    sent: Instant,
+    /// A check has shown that the path works all the same.
+    reassured: bool,
 }
 
 #[derive(Debug)]
 struct Move {
     at: Instant,
+    from: Option<Endpoint>,
     to: Endpoint,
     reasserted: u8,
     over: bool,
@@ -67,8 +92,10 @@ pub(super) enum Seen {
         /// Where it is now.
         to: Option<Endpoint>,
     },
-    /// The peer is silent for longer than it should be.
+    /// The peer is silent while we go on sending, for longer than is usual.
     Silent,
+    /// The peer is silent for longer than WireGuard allows.
+    SilentForLong,
 }
 
 impl Attempt {
@@ -82,8 +109,13 @@ impl Up {
         Self {
             since: now,
             endpoint: view.endpoint,
+            answers_checks: false,
+            looked: now,
             heard: now,
+            heard_after: now,
             rx: view.rx_bytes,
+            tx: view.tx_bytes,
+            usual: None,
             tx_when_heard: view.tx_bytes,
             asking: None,
             moved: None,
@@ -92,8 +124,8 @@ impl Up {
 
     /// We move it to another endpoint.
     pub(super) fn move_to(&mut self, now: Instant, to: Endpoint) {
-        self.endpoint = Some(to);
-        self.moved = Some(Move { at: now, to, reasserted: 0, over: false });
+        let from = self.endpoint.replace(to);
+        self.moved = Some(Move { at: now, from, to, reasserted: 0, over: false });
     }
 
     /// The peer moves it to the endpoint where it is now. Each side must hold on to it while packets of both
@@ -116,33 +148,94 @@ impl Up {
         self.moved.as_ref().is_some_and(|moved| !moved.over)
     }
 
-    /// Whether something was received after this time.
-    pub(super) fn was_heard_since(&self, since: Instant) -> bool {
-        self.heard > since
+    /// The path that it was moved from lately.
+    pub(super) fn left(&self) -> Option<Endpoint> {
+        self.moved.as_ref()?.from
     }
 
-    fn see(&mut self, now: Instant, view: &PeerView) -> Seen {
+    /// Whether something was received after this time, for certain.
+    pub(super) fn was_heard_since(&self, since: Instant) -> bool {
+        self.heard_after >= since
+    }
+
+    /// The path in use has answered a check.
+    pub(super) fn reassure(&mut self) {
+        self.answers_checks = true;
+        if let Some(asking) = &mut self.asking {
+            asking.reassured = true;
+        }
+    }
+
+    /// When the silence is, or will be, longer than WireGuard allows; `None` while nothing is asked.
+    pub(super) fn silent_for_long_at(&self) -> Option<Instant> {
+        self.asking.as_ref().map(|asking| asking.seen + SILENCE_WHEN_SENDING)
+    }
+
+    /// How long to wait until the next look.
+    pub(super) fn poll(&self) -> Duration {
+        let hurried = self.asking.as_ref().is_some_and(|asking| !asking.reassured);
+        if hurried && self.patience(self.looked) < 2 * SILENCE_WORTH_A_CHECK {
+            POLL_ASKING
+        } else {
+            POLL_SETTLED
+        }
+    }
+
+    /// How long a silence is worth no check.
+    fn patience(&self, now: Instant) -> Duration {
+        let usual = self.usual.filter(|(_, at)| now < *at + USUAL_FOR);
+        usual.map_or(SILENCE_WORTH_A_CHECK, |(silence, _)| SILENCE_WORTH_A_CHECK.max(silence * 4 / 3))
+    }
+
+    /// A silence ended without harm: those like it are usual from now on.
+    fn learn(&mut self, now: Instant, silence: Duration) {
+        if 2 * silence < self.patience(now) {
+            return;
+        }
+        let before = self.usual.filter(|(_, at)| now < *at + USUAL_FOR);
+        self.usual = Some((before.map_or(silence, |(before, _)| before.max(silence)), now));
+    }
+
+    /// Counts what was sent and received since the last look.
+    fn count(&mut self, now: Instant, view: &PeerView) {
         if view.rx_bytes < self.rx {
             // The device or the peer was made anew: its counters and its session are other ones.
             *self = Self::new(now, view);
         }
+        let before = std::mem::replace(&mut self.looked, now);
+        let sends = view.tx_bytes > self.tx;
+        self.tx = view.tx_bytes;
         if view.rx_bytes > self.rx {
+            if let Some(asking) = self.asking.take() {
+                self.learn(now, now - asking.since);
+            }
             self.rx = view.rx_bytes;
             self.tx_when_heard = view.tx_bytes;
-            self.heard = now;
-            self.asking = None;
-        } else if view.tx_bytes.saturating_sub(self.tx_when_heard) > SENDING {
-            self.asking.get_or_insert(now);
+            (self.heard, self.heard_after) = (now, before);
+        } else if let Some(asking) = &mut self.asking {
+            asking.sent = if sends { now } else { asking.sent };
+        } else if view.tx_bytes.saturating_sub(self.tx_when_heard) > keepalives_worth(now - self.heard) {
+            self.asking = Some(Asking { since: before, seen: now, sent: now, reassured: false });
         }
+    }
+
+    fn see(&mut self, now: Instant, view: &PeerView) -> Seen {
+        self.count(now, view);
         if let Some(from) = self.pulled_back(now, view.endpoint) {
             return Seen::PulledBack { from, to: view.endpoint };
         }
         self.endpoint = view.endpoint;
-        let unanswered = self.asking.is_some_and(|since| now - since > SILENCE_WHEN_SENDING);
-        if unanswered {
-            return Seen::Silent;
+        if self.silent_for_long_at().is_some_and(|at| at < now) {
+            return Seen::SilentForLong;
         }
-        if has_session(view) { Seen::Nothing } else { Seen::WentDown }
+        if !has_session(view) {
+            return Seen::WentDown;
+        }
+        let patience = self.patience(now);
+        let silent = self.asking.as_ref().is_some_and(|asking| {
+            now - asking.since >= patience && asking.sent - asking.since >= STILL_SENDING && !asking.reassured
+        });
+        if silent { Seen::Silent } else { Seen::Nothing }
     }
 
     fn pulled_back(&mut self, now: Instant, seen: Option<Endpoint>) -> Option<Endpoint> {
@@ -178,7 +271,7 @@ impl Tunnel {
             }
             Self::Up(up) => return up.see(now, view),
         }
-        *self = Self::Up(Up::new(now, view));
+        *self = Self::Up(Box::new(Up::new(now, view)));
         Seen::CameUp
     }
 
