@@ -13,6 +13,8 @@
 //! Whatever is random (nonces, transaction ids, instance ids) is a parameter, so the same input gives the
 //! same bytes. Decoders accept any input, never panic, and allocate no more than the input is long.
 
+#[doc(hidden)]
+pub mod fuzzing;
 mod offer;
 mod pair;
 pub mod relay;

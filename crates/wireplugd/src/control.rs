@@ -4,6 +4,8 @@
 //! the connection ends.
 
 mod client;
+#[doc(hidden)]
+pub mod fuzzing;
 mod server;
 
 use std::path::{Path, PathBuf};

@@ -7,6 +7,8 @@
 //! What it leaves on the router is one UDP mapping, deleted on stop and gone with its lease otherwise.
 
 mod client;
+#[doc(hidden)]
+pub mod fuzzing;
 mod socket;
 
 use std::net::{IpAddr, SocketAddr};

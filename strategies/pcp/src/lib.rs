@@ -7,6 +7,8 @@
 //! What it leaves on the router is one UDP mapping for IPv4 and one pinhole for each IPv6 address in use, deleted on
 //! stop and gone with their leases otherwise. It never asks for another host (`THIRD_PARTY`).
 
+#[doc(hidden)]
+pub mod fuzzing;
 mod protocol;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

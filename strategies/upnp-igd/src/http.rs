@@ -112,7 +112,7 @@ async fn exchange(link: &Link, place: &Place, question: &str) -> Result<Answer, 
 
 /// An answer as far as it was read.
 #[derive(Debug, Default)]
-struct Reading {
+pub(crate) struct Reading {
     bytes: Vec<u8>,
     head: Option<Head>,
 }
@@ -135,7 +135,7 @@ enum Body {
 }
 
 impl Reading {
-    fn add(&mut self, piece: &[u8]) -> Result<(), HttpError> {
+    pub(crate) fn add(&mut self, piece: &[u8]) -> Result<(), HttpError> {
         if self.bytes.len() + piece.len() > MAX_ANSWER {
             return Err(HttpError::TooLarge);
         }
@@ -150,7 +150,7 @@ impl Reading {
     }
 
     /// The answer, once it is complete.
-    fn answer(&self, closed: bool) -> Result<Option<Answer>, HttpError> {
+    pub(crate) fn answer(&self, closed: bool) -> Result<Option<Answer>, HttpError> {
         let Some(head) = &self.head else {
             return if closed { Err(HttpError::NotHttp) } else { Ok(None) };
         };

@@ -20,6 +20,8 @@
 //! until the next start takes it over.
 
 mod description;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod link;
 mod pinhole;

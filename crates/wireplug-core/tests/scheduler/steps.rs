@@ -41,32 +41,32 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 impl Step {
     /// Any six bytes are a step; the widths of the ranges say how often each kind comes.
-    pub(crate) fn read([kind, a, b, c, d, e]: Written) -> Self {
-        let place = usize::from(a) % PLACES.len();
+    pub(crate) fn read([kind, at, how, x, y, z]: Written) -> Self {
+        let place = usize::from(at) % PLACES.len();
         let any_place = |byte: u8| usize::from(byte) % PLACES.len();
         match kind % 30 {
-            0..6 => Self::Pass(u64::from(u16::from_be_bytes([a, b])) % 20_000),
+            0..6 => Self::Pass(u64::from(u16::from_be_bytes([at, how])) % 20_000),
             6..9 => Self::Look {
-                keepalive: b % 3,
-                endpoint: (a < 200).then_some(place),
-                rx: u16::from_be_bytes([c, d]),
-                tx: u16::from_be_bytes([d, e]),
+                keepalive: how % 3,
+                endpoint: (at < 200).then_some(place),
+                rx: u16::from_be_bytes([x, y]),
+                tx: u16::from_be_bytes([y, z]),
             },
             9 => Self::Handshake(place),
             10..13 => Self::Offer {
-                instance: u64::from(a % 4),
-                revision: u32::from(a / 4 % 8),
-                places: [c, d, e].into_iter().take(usize::from(b % 4)).map(any_place).collect(),
+                instance: u64::from(at % 4),
+                revision: u32::from(at / 4 % 8),
+                places: [x, y, z].into_iter().take(usize::from(how % 4)).map(any_place).collect(),
             },
-            13..16 => Self::Asked { place, tier: b % 6, nominated: c % 2 == 1 },
+            13..16 => Self::Asked { place, tier: how % 6, nominated: x % 2 == 1 },
             16..21 => Self::Answer(place),
-            21..23 => Self::Found { place, proven: b % 2 == 1 },
+            21..23 => Self::Found { place, proven: how % 2 == 1 },
             23 => Self::Lost(place),
-            24 => Self::Judged(place, b % 4),
-            25 => Self::Unsendable(place, b % 2 == 1),
+            24 => Self::Judged(place, how % 4),
+            25 => Self::Unsendable(place, how % 2 == 1),
             26 => Self::NetworkChanged,
-            27..29 => Self::Server(a % 2 == 1),
-            _ => Self::Mapping(a % 4),
+            27..29 => Self::Server(at % 2 == 1),
+            _ => Self::Mapping(at % 4),
         }
     }
 }

@@ -1,0 +1,5 @@
+//! The target `offer` of `wireplug_fuzz`.
+
+#![cfg_attr(fuzzing, no_main)]
+
+wireplug_fuzz::target!(offer);
