@@ -46,7 +46,7 @@ impl Told {
     fn note(&mut self, situation: &Situation, hints: &Hints, context: &Context) {
         let known: BTreeSet<_> = self.places.iter().map(|(peer, _)| peer).collect();
         let (known, peers) = (known.len(), situation.peers.len());
-        let mut words = format!("knows {} places of {known} of {peers} peers", self.places.len());
+        let mut words = format!("knows where {known} of {peers} peers may be");
         if let Some(wrong) = &hints.wrong {
             words = format!("{words}; {wrong}");
         }

@@ -71,7 +71,7 @@ async fn the_file_is_followed_while_a_peer_is_worked_on() {
     let run = Run::start(find("static-hints").unwrap(), &table(&file), home).unwrap();
     run.after(Duration::from_secs(1)).await;
     assert_eq!(suggested(&run), ["10.0.0.9:51820", "10.0.0.9:51821", "[2a00::9]:51820"]);
-    assert_eq!(run.host.notes(), ["knows 3 places of 2 of 2 peers"]);
+    assert_eq!(run.host.notes(), ["knows where 2 of 2 peers may be"]);
 
     std::fs::write(file.path(), format!("{} 10.0.0.8:51820\n", key(1))).unwrap();
     run.after(Duration::from_secs(31)).await;
