@@ -146,6 +146,11 @@ fn a_killed_daemons_mapping_is_found_again() {
             pair.check_pings(20)?;
             let again = pair.a.wireplug()?;
             again.wait_state(pair.b.wireguard.public_key(), "connected", SOON)?;
+            let found = format!("candidate found strategy={strategy}");
+            wait_for("the mapping to be found again", SOON, || {
+                Ok(again.process().log().contains(&found).then_some(()))
+            })?;
+            assert_eq!(gateway.rules()?.len(), 1, "it is the one from before");
             pair.check_pings(20)?;
             again.process().terminate();
             assert!(again.process().wait(Duration::from_secs(5))?.success());
