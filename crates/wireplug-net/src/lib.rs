@@ -6,6 +6,7 @@
 //! run on the blocking pool with a deadline. A network namespace is that of the thread which makes a value.
 
 mod addresses;
+mod batch;
 mod clock;
 mod device;
 mod link;
@@ -21,6 +22,7 @@ mod tcp;
 mod udp;
 
 pub use addresses::{Addresses, AddressesError, Change, Changes, ChangesError, HostAddress};
+pub use batch::{BatchSocket, Burst, Message, Outcome, Part, Poller, Pool, SendScratch, Waker};
 pub use clock::{Sleeps, boottime, monotonic};
 pub use device::{Backend, Device, DeviceError, DeviceState, PeerState, PeerUpdate};
 pub use lock::{InterfaceLock, LockError};
@@ -30,5 +32,5 @@ pub use port::{Datagram, Outgoing, PortError, SendError, SharedPort};
 pub use resolver::{ResolveError, Resolved, Resolver};
 pub use router::{OnLink, RouterSocket};
 pub use routes::{Route, RouteError, Routes};
-pub use tcp::{ConnectError, connect};
+pub use tcp::{ConnectError, connect, keep_unsent_short};
 pub use udp::{Received, ServerSocket};

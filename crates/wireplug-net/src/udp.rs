@@ -79,7 +79,7 @@ impl ServerSocket {
     /// # Errors
     /// What the system says, such as no route; the socket stays usable.
     pub async fn send_to(&self, payload: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
-        self.socket.async_io(Interest::WRITABLE, |socket| self.send(socket, payload, to, from)).await
+        self.socket.async_io(Interest::WRITABLE, |socket| send(socket, self.local, payload, to, from)).await
     }
 
     /// Sends one datagram now, or fails with [`io::ErrorKind::WouldBlock`].
@@ -87,37 +87,44 @@ impl ServerSocket {
     /// # Errors
     /// As [`ServerSocket::send_to`].
     pub fn try_send_to(&self, payload: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
-        self.send(self.socket.get_ref(), payload, to, from)
+        send(self.socket.get_ref(), self.local, payload, to, from)
     }
+}
 
-    fn send(&self, socket: &Socket, payload: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
-        let (fd, parts) = (socket.as_raw_fd(), [IoSlice::new(payload)]);
-        if let (SocketAddr::V4(_), SocketAddr::V4(to)) = (self.local, to) {
-            let info = match from {
-                Some(IpAddr::V4(from)) => Some(libc::in_pktinfo {
-                    ipi_ifindex: 0,
-                    ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
-                    ipi_addr: libc::in_addr { s_addr: 0 },
-                }),
-                _ => None,
-            };
-            let control = info.as_ref().map(ControlMessage::Ipv4PacketInfo);
-            sendmsg(fd, &parts, control.as_slice(), MsgFlags::empty(), Some(&SockaddrIn::from(to)))?;
-            return Ok(());
-        }
-        // A dual-stack socket speaks IPv4 by mapped addresses, for the source as for the destination.
-        let to = match to {
-            SocketAddr::V4(v4) => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0),
-            SocketAddr::V6(v6) => v6,
+/// Sends one datagram on a socket that is bound to `local`, from that address of this host if one is given.
+pub(crate) fn send(
+    socket: &Socket,
+    local: SocketAddr,
+    payload: &[u8],
+    to: SocketAddr,
+    from: Option<IpAddr>,
+) -> io::Result<()> {
+    let (fd, parts) = (socket.as_raw_fd(), [IoSlice::new(payload)]);
+    if let (SocketAddr::V4(_), SocketAddr::V4(to)) = (local, to) {
+        let info = match from {
+            Some(IpAddr::V4(from)) => Some(libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            }),
+            _ => None,
         };
-        let info = from.map(|from| libc::in6_pktinfo {
-            ipi6_addr: libc::in6_addr { s6_addr: mapped(from).octets() },
-            ipi6_ifindex: to.scope_id(),
-        });
-        let control = info.as_ref().map(ControlMessage::Ipv6PacketInfo);
-        sendmsg(fd, &parts, control.as_slice(), MsgFlags::empty(), Some(&SockaddrIn6::from(to)))?;
-        Ok(())
+        let control = info.as_ref().map(ControlMessage::Ipv4PacketInfo);
+        sendmsg(fd, &parts, control.as_slice(), MsgFlags::empty(), Some(&SockaddrIn::from(to)))?;
+        return Ok(());
     }
+    // A dual-stack socket speaks IPv4 by mapped addresses, for the source as for the destination.
+    let to = match to {
+        SocketAddr::V4(v4) => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0),
+        SocketAddr::V6(v6) => v6,
+    };
+    let info = from.map(|from| libc::in6_pktinfo {
+        ipi6_addr: libc::in6_addr { s6_addr: mapped(from).octets() },
+        ipi6_ifindex: to.scope_id(),
+    });
+    let control = info.as_ref().map(ControlMessage::Ipv6PacketInfo);
+    sendmsg(fd, &parts, control.as_slice(), MsgFlags::empty(), Some(&SockaddrIn6::from(to)))?;
+    Ok(())
 }
 
 fn recv(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
