@@ -8,9 +8,11 @@
 //! | [`Rogue`] | a rendezvous server in the real one's place, with its certificate, that does what its [`Temper`] says |
 //! | [`Attacker`] | a UDP socket in the way of checks, and what it does with them |
 //! | [`witness`] | which endpoints were applied, read from the daemons' logs and from `wg` |
+//! | [`played`] | daemons that a test plays by hand against the real server: rendezvous, binds, packets |
 //! | [`secrets`] | the keys of a lab's interfaces, for tests that play the peer or look for leaks |
 
 mod attacker;
+pub mod played;
 mod rogue;
 pub mod secrets;
 pub mod witness;

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::Message;
 use wireplug_core::TransactionId;
-use wireplug_proto::rendezvous::{ClientMessage, SUBPROTOCOL, ServerMessage};
+use wireplug_proto::rendezvous::{About, ClientMessage, Reason, SUBPROTOCOL, ServerMessage};
 use wireplug_proto::stun::probe::probe;
 
 use super::Shared;
@@ -123,7 +123,12 @@ async fn hear(
             return say(socket, &ServerMessage::Probed { id }).await;
         }
         ClientMessage::Ping { id } => return say(socket, &ServerMessage::Pong { id }).await,
-        ClientMessage::Unknown => {}
+        ClientMessage::Allocate { topic, .. } => {
+            let (about, reason) = (About::Allocate(topic), Reason::Unsupported);
+            let detail = "this server does not relay".to_owned();
+            return say(socket, &ServerMessage::Refused { about, reason, detail, retry_after: None }).await;
+        }
+        ClientMessage::Release { .. } | ClientMessage::Unknown => {}
     }
     Ok(())
 }
