@@ -63,6 +63,24 @@ fn a_mark_leads_around_the_tunnel() {
     });
 }
 
+/// Row A3 of the routers' quirks: to the kernel 0.0.0.0 is this host, and no router is named. A real address tells of
+/// one, also one of documentation that nobody has.
+#[test]
+fn a3_the_router_is_found_by_a_real_address_and_not_by_zero() {
+    let (here, _there) = pair();
+    here.sh("ip route add default via 10.9.0.2; ip -6 route add default via fd09::2");
+    here.block_on(async || {
+        let routes = Routes::new().unwrap();
+        let zero = routes.lookup(ip("0.0.0.0"), 0).await;
+        assert!(zero.as_ref().map_or(true, |route| route.local && route.gateway.is_none()), "{zero:?}");
+        for (real, router) in [("192.0.2.1", "10.9.0.2"), ("2001:db8::1", "fd09::2")] {
+            let route = routes.lookup(ip(real), 0).await.unwrap();
+            assert_eq!(route.gateway, Some(ip(router)));
+            assert!(route.source.is_some_and(|own| !own.is_unspecified() && !own.is_loopback()));
+        }
+    });
+}
+
 #[test]
 fn a_link_local_endpoint_is_on_the_link_of_its_scope() {
     let (here, _there) = pair();

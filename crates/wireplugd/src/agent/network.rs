@@ -114,3 +114,18 @@ impl Place {
         addresses.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wireplug_core::Endpoint;
+
+    use super::*;
+
+    #[test]
+    fn a3_routers_are_looked_up_by_addresses_that_can_be_real() {
+        for ip in ELSEWHERE {
+            // Neither 0.0.0.0 nor anything else that the kernel answers for by itself.
+            assert!(Endpoint::new((ip, 1).into()).is_ok(), "{ip}");
+        }
+    }
+}
