@@ -60,6 +60,15 @@ pub async fn connect(to: SocketAddr, fwmark: u32, timeout: Duration) -> Result<T
     }
 }
 
+/// Lets at most about so many bytes wait unsent in the kernel: what the network does not take yet waits with us,
+/// where the oldest of it can be dropped.
+///
+/// # Errors
+/// What the system says.
+pub fn keep_unsent_short(stream: &TcpStream, bytes: u32) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

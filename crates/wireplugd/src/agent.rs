@@ -12,6 +12,7 @@
 //! | `pairs` | the secrets shared with each peer |
 //! | `pace` | how many checks a peer may have sent, without IO |
 //! | `relays` | places at relays and binds to them, without IO |
+//! | `legs` | the legs of pairs over TLS |
 //! | `wishes` | what strategies want of relays |
 //! | `host` | what strategies get |
 //! | `report` | status |
@@ -19,6 +20,7 @@
 mod bindings;
 mod device;
 mod host;
+mod legs;
 mod network;
 mod pace;
 mod pairs;

@@ -11,10 +11,10 @@
 //! | `link` | the task that moves bytes between them |
 
 mod addresses;
-mod backoff;
-mod connect;
+pub(crate) mod backoff;
+pub(crate) mod connect;
 mod events;
-mod link;
+pub(crate) mod link;
 mod pool;
 mod session;
 

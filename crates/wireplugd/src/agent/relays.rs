@@ -64,17 +64,13 @@ impl Relays {
     /// Wants a place in this way. Says whether the server is to be asked for it.
     pub(super) fn want(&mut self, about: About, wish: RelayWish) -> bool {
         self.revision += 1;
-        match self.places.get_mut(&about) {
-            Some(place) => {
-                let other_token = place.wish.access != wish.access;
-                place.wish = wish;
-                other_token
-            }
-            None => {
-                self.places.insert(about, Place::new(wish));
-                true
-            }
-        }
+        let Some(place) = self.places.get_mut(&about) else {
+            self.places.insert(about, Place::new(wish));
+            return true;
+        };
+        let other_token = place.wish.access != wish.access;
+        place.wish = wish;
+        other_token
     }
 
     /// Wants it no more. Says whether there was one.

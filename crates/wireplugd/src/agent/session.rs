@@ -21,6 +21,7 @@ use wireplug_strategy::{Host, Mapped, PeerSituation, Situation};
 use super::bindings::Bindings;
 use super::device::{DeviceTask, Job, News};
 use super::host::{AgentHost, Question};
+use super::legs::{Legs, LinkEvent};
 use super::network::{DEBOUNCE, Network, Place};
 use super::pairs::Pairs;
 use super::port::Port;
@@ -75,6 +76,7 @@ pub(super) struct Session<'a> {
     place: Place,
     servers: Servers,
     relays: Relays,
+    legs: Legs,
     bindings: Bindings<Ticket>,
     held: Vec<Held>,
     verifications: Verifications,
@@ -92,6 +94,17 @@ pub(super) struct Session<'a> {
     reading: bool,
     look_at: Option<Instant>,
     sleeps: Sleeps,
+}
+
+/// Where everything comes from that happens.
+struct Sources<'a> {
+    news: mpsc::Receiver<News>,
+    events: EventQueue,
+    questions: mpsc::Receiver<Question>,
+    wishes: Wishes,
+    server_events: mpsc::Receiver<ServerEvent>,
+    link_events: mpsc::Receiver<LinkEvent>,
+    requests: &'a mut mpsc::Receiver<Request>,
 }
 
 /// Randomness of the daemon, for ids and nonces.
@@ -125,18 +138,19 @@ pub(super) async fn run(
     let task = DeviceTask::new(device, record, state.clone());
     let view = task.view();
     let (jobs, queue_of_jobs) = mpsc::channel(1024);
-    let (news_sender, mut news) = mpsc::channel(4);
+    let (news_sender, news) = mpsc::channel(4);
     let device_task = tokio::spawn(task.run(queue_of_jobs, news_sender));
 
     let (situation, situations) = watch::channel(Situation::default());
     let events = EventQueue::default();
-    let (questions_sender, mut questions) = mpsc::channel(64);
+    let (questions_sender, questions) = mpsc::channel(64);
     let resolver = Arc::new(Resolver::new(state.fwmark));
     let memory = Memory::new(&files::state_directory(), &config.interface);
     let wishes = Wishes::default();
     let host = AgentHost::new(events.clone(), questions_sender, wishes.clone(), resolver, memory);
     let host: Arc<dyn Host> = Arc::new(host);
-    let (servers, mut server_events) = Servers::open(&config.servers, state.fwmark);
+    let (servers, server_events) = Servers::open(&config.servers, state.fwmark);
+    let (legs, link_events) = Legs::new(config.servers.clone(), state.fwmark);
 
     let mut session = Session {
         scheduler: Scheduler::new(scheduler_config(&config.config, state.public_key)),
@@ -144,6 +158,7 @@ pub(super) async fn run(
         port: Port::new(state.listen_port, state.fwmark),
         servers,
         relays: Relays::default(),
+        legs,
         bindings: Bindings::default(),
         held: Vec::new(),
         verifications: Verifications::default(),
@@ -170,8 +185,8 @@ pub(super) async fn run(
     let strategies = session.config.config.strategies.clone();
     let runner = Runner::start(strategies, &host, &events, &session.lives, &situations);
 
-    let end =
-        session.event_loop(&mut news, &events, &mut questions, &wishes, &mut server_events, requests).await;
+    let sources = Sources { news, events, questions, wishes, server_events, link_events, requests };
+    let end = session.event_loop(sources).await;
 
     runner.stop().await;
     session.servers.leave_all(&session.pairs);
@@ -225,15 +240,9 @@ impl Fresh for FreshFrom<'_> {
 }
 
 impl Session<'_> {
-    async fn event_loop(
-        &mut self,
-        news: &mut mpsc::Receiver<News>,
-        events: &EventQueue,
-        questions: &mut mpsc::Receiver<Question>,
-        wishes: &Wishes,
-        server_events: &mut mpsc::Receiver<ServerEvent>,
-        requests: &mut mpsc::Receiver<Request>,
-    ) -> End {
+    async fn event_loop(&mut self, sources: Sources<'_>) -> End {
+        let Sources { mut news, events, mut questions, wishes, mut server_events, mut link_events, requests } =
+            sources;
         let stop = self.config.stop.clone();
         loop {
             let timer = tokio::time::sleep_until(self.next_timer().into());
@@ -248,6 +257,7 @@ impl Session<'_> {
                 found = events.recv() => self.strategy_said(found),
                 Some(question) = questions.recv() => self.question(question),
                 wish = wishes.recv() => self.wished(wish),
+                Some(event) = link_events.recv() => self.link_said(event),
                 Some(request) = requests.recv() => self.answer(request),
                 () = self.network.changed() => self.look_at = Some(now() + DEBOUNCE),
                 () = timer => self.time_passed().await,

@@ -61,6 +61,12 @@ impl ServerUrl {
         &self.host
     }
 
+    /// The URL of the server's relay: `relay` beside the URL's own last part.
+    pub fn relay(&self) -> String {
+        let directory = self.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        Self { path: format!("{directory}{}", wireplug_proto::relay::PATH), ..self.clone() }.to_string()
+    }
+
     /// The TCP port, in host order, never 0.
     pub fn port(&self) -> u16 {
         self.port
@@ -150,6 +156,17 @@ mod tests {
             let url: ServerUrl = text.parse().unwrap();
             assert_eq!((url.port(), url.to_string().as_str()), (port, shown));
             assert_eq!(url.to_string().parse(), Ok(url));
+        }
+    }
+
+    #[test]
+    fn the_relay_is_beside_the_rendezvous() {
+        for (url, relay) in [
+            ("wss://a.example", "wss://a.example/relay"),
+            ("wss://a.example:8443/v1", "wss://a.example:8443/relay"),
+            ("wss://[2001:db8::7]/x/", "wss://[2001:db8::7]/x/relay"),
+        ] {
+            assert_eq!(url.parse::<ServerUrl>().unwrap().relay(), relay);
         }
     }
 

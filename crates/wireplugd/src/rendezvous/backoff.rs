@@ -14,18 +14,18 @@ const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
 /// Waits that double, each shortened by up to a half at random, so that the clients of a server that comes
 /// back do not all come at once.
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
     random: ChaCha8Rng,
 }
 
 impl Backoff {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { next: FIRST, random: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// The next wait, at least as long as the server asked for.
-    pub(super) fn next(&mut self, asked: Option<Duration>) -> Duration {
+    pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(LONGEST);
         let wait = whole.mul_f64(self.random.random_range(0.5..=1.0));
@@ -33,7 +33,7 @@ impl Backoff {
     }
 
     /// Begins with short waits again.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = FIRST;
     }
 }

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tracing::debug;
 use wireplug_net::Resolver;
-use wireplug_proto::rendezvous::{MAX_FRAME, SUBPROTOCOL};
+use wireplug_proto::{relay, rendezvous};
 
 use crate::config::{ServerConfig, ServerUrl};
 use crate::state::State;
@@ -36,19 +36,19 @@ const TCP_WITHIN: Duration = Duration::from_secs(10);
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 /// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
-/// The WebSocket's buffers, in bytes. Frames are small, and their default of 128 KiB would be the larger part of a
+/// The WebSocket's buffers, in bytes. Most frames are small, and their default of 128 KiB would be the larger part of a
 /// daemon's memory.
-const BUFFER: usize = 2 * MAX_FRAME;
+const BUFFER: usize = 2 * rendezvous::MAX_FRAME;
 
-pub(super) type Socket = WebSocketStream<TlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 /// An open connection to a server.
-pub(super) struct Connection {
-    pub(super) socket: Socket,
+pub(crate) struct Connection {
+    pub(crate) socket: Socket,
     /// The server's addresses, the one connected to first.
     pub(super) server: Vec<IpAddr>,
     /// Our end, which is gone when the network has changed.
-    pub(super) local: SocketAddr,
+    pub(crate) local: SocketAddr,
 }
 
 /// Why a server could not be reached: what was tried, and what to do.
@@ -104,18 +104,46 @@ pub enum ConnectError {
     },
     /// It is no rendezvous server.
     #[error(
-        "{url} does not speak {SUBPROTOCOL}: {why}; is it a wireplug-serverd, and is the URL's path right?"
+        "{url} does not speak {subprotocol}: {why}; is it a wireplug-serverd, and is the URL's path right?"
     )]
     WebSocket {
         /// Which server.
         url: ServerUrl,
+        /// What it was asked for.
+        subprotocol: &'static str,
         /// What it answered.
         why: String,
     },
 }
 
+/// What a server is connected to for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Topics, offers and the rest.
+    Rendezvous,
+    /// Relayed packets.
+    Relay,
+}
+
+impl Service {
+    const fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Rendezvous => rendezvous::SUBPROTOCOL,
+            Self::Relay => relay::SUBPROTOCOL,
+        }
+    }
+
+    const fn max_frame(self) -> usize {
+        match self {
+            Self::Rendezvous => rendezvous::MAX_FRAME,
+            Self::Relay => relay::MAX_FRAME,
+        }
+    }
+}
+
 /// What connecting to one server takes.
-pub(super) struct Connector {
+pub(crate) struct Connector {
+    service: Service,
     server: ServerConfig,
     fwmark: u32,
     tls: TlsConnector,
@@ -124,13 +152,18 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(server: ServerConfig, fwmark: u32, state: Arc<State>) -> Result<Self, tls::TlsError> {
+    pub(crate) fn new(
+        service: Service,
+        server: ServerConfig,
+        fwmark: u32,
+        state: Arc<State>,
+    ) -> Result<Self, tls::TlsError> {
         let tls: Arc<ClientConfig> = Arc::new(tls::client_config(server.pin)?);
-        Ok(Self { server, fwmark, tls: tls.into(), resolver: Resolver::new(fwmark), state })
+        Ok(Self { service, server, fwmark, tls: tls.into(), resolver: Resolver::new(fwmark), state })
     }
 
     /// Tries once. Ends within a minute.
-    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
+    pub(crate) async fn connect(&self) -> Result<Connection, ConnectError> {
         let (tcp, others) = self.reach().await?;
         let url = &self.server.url;
         let Ok(opened) = timeout(OPEN_WITHIN, self.open(tcp)).await else {
@@ -219,16 +252,20 @@ impl Connector {
     async fn open(&self, tcp: TcpStream) -> Result<Socket, ConnectError> {
         let url = &self.server.url;
         let tls = self.tls.connect(url.host().clone(), tcp).await.map_err(|error| tls_error(url, &error))?;
-        let bad = |why: String| ConnectError::WebSocket { url: url.clone(), why };
-        let uri =
-            url.to_string().parse().map_err(|error| bad(format!("the URL cannot be asked for: {error}")))?;
-        let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
+        let subprotocol = self.service.subprotocol();
+        let bad = |why: String| ConnectError::WebSocket { url: url.clone(), subprotocol, why };
+        let asked = match self.service {
+            Service::Rendezvous => url.to_string(),
+            Service::Relay => url.relay(),
+        };
+        let uri = asked.parse().map_err(|error| bad(format!("the URL cannot be asked for: {error}")))?;
+        let request = ClientRequestBuilder::new(uri).with_sub_protocol(subprotocol);
         let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER)
             .write_buffer_size(0)
-            .max_write_buffer_size(4 * BUFFER)
-            .max_message_size(Some(MAX_FRAME))
-            .max_frame_size(Some(MAX_FRAME));
+            .max_write_buffer_size(2 * self.service.max_frame() + 4 * BUFFER)
+            .max_message_size(Some(self.service.max_frame()))
+            .max_frame_size(Some(self.service.max_frame()));
         match tokio_tungstenite::client_async_with_config(request, tls, Some(config)).await {
             Ok((socket, _)) => Ok(socket),
             // With TLS 1.3 the server's alert about our handshake arrives only now.

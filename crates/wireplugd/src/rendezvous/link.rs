@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use wireplug_proto::rendezvous::{About, ServerMessage};
 
 use super::backoff::Backoff;
-use super::connect::{Connection, Connector, Socket};
+use super::connect::{Connection, Connector, Service, Socket};
 use super::{Event, Shared};
 use crate::config::{ServerConfig, ServerUrl};
 use crate::state::State;
@@ -41,7 +41,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let url = server.url.clone();
-    let connector = match Connector::new(server, fwmark, state) {
+    let connector = match Connector::new(Service::Rendezvous, server, fwmark, state) {
         Ok(connector) => connector,
         Err(error) => {
             warn!(server = %url, %error, "the server cannot be used");
@@ -206,7 +206,7 @@ fn note(event: &Event, said: &mut Said, asked: &mut Option<Duration>) {
 
 /// Whether an address is still one of this host's. One that was bound to is not on trial; the kernel says so
 /// without a packet being sent.
-fn is_ours(local: SocketAddr) -> bool {
+pub(crate) fn is_ours(local: SocketAddr) -> bool {
     match local.ip() {
         IpAddr::V6(ip) if wireplug_core::is_link_local(ip) => true,
         ip => UdpSocket::bind((ip, 0)).is_ok(),

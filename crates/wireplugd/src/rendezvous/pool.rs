@@ -7,7 +7,11 @@ use tokio_util::task::TaskTracker;
 
 use super::{Handle, Inner};
 use crate::config::ServerConfig;
+use crate::relay_link::{RelayEvents, RelayLink};
 use crate::state::State;
+
+/// Makes the waits of relay connections others than those of the same server's rendezvous.
+const RELAY_SEED: u64 = 0x7265_6c61_7900_0000;
 
 /// The servers of a config. Cheap to clone. A mark is known only when its device has been read, so each
 /// interface asks for its own handles then.
@@ -52,6 +56,16 @@ impl Pool {
                 handle
             })
             .collect()
+    }
+
+    /// A connection to the relay of the server of this number, with this mark; it is opened when it is needed, and
+    /// ends with the link. Must be called within a tokio runtime.
+    pub(crate) fn relay(&self, number: usize, fwmark: u32, events: RelayEvents) -> RelayLink {
+        let seed = self.shared.seed ^ ((number as u64) << 32) ^ u64::from(fwmark) ^ RELAY_SEED;
+        let (server, state) = (self.shared.servers[number].clone(), Arc::clone(&self.shared.state));
+        let (link, task) = RelayLink::new(server, fwmark, state, seed, number, events);
+        self.shared.tasks.spawn(task);
+        link
     }
 
     /// Waits until all connections have ended, each after the last of its handles.

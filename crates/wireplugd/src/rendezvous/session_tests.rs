@@ -392,11 +392,11 @@ mod any_order {
 }
 
 fn allocate(topic: Topic, access: &str) -> ClientMessage {
-    ClientMessage::Allocate { topic, access: Some(AccessToken::new(access.to_owned()).unwrap()) }
+    ClientMessage::Allocate { topic, access: Some(token(access)) }
 }
 
-fn token(access: &str) -> Option<AccessToken> {
-    Some(AccessToken::new(access.to_owned()).unwrap())
+fn token(access: &str) -> AccessToken {
+    AccessToken::new(access.to_owned()).unwrap()
 }
 
 fn allocation() -> Allocation {
@@ -418,10 +418,10 @@ fn a_place_is_asked_for_after_the_join_and_on_every_connection() {
     let mut session = Session::default();
     let topic = membership(1).topic();
     session.join(membership(1));
-    session.allocate(topic, token("t"));
+    session.allocate(topic, Some(token("t")));
     session.opened(now, server());
     assert_eq!(said(&mut session, now), [membership(1).join(), allocate(topic, "t")]);
-    session.allocate(topic, token("t"));
+    session.allocate(topic, Some(token("t")));
     assert_eq!(said(&mut session, now), [allocate(topic, "t")], "the server forgot it");
     session.closed("gone".to_owned());
     session.opened(now, server());
@@ -449,18 +449,18 @@ fn a_place_is_told_with_the_host_for_an_unknown_address() {
 fn a_place_that_is_refused_for_a_time_is_asked_for_again() {
     let now = Instant::now();
     let (mut session, topic) = up(now);
-    session.allocate(topic, token("t"));
+    session.allocate(topic, Some(token("t")));
     said(&mut session, now);
     let wait = Duration::from_secs(5);
     session.handle(now, refusal(About::Allocate(topic), Reason::Full, Some(wait)));
-    session.allocate(topic, token("t"));
+    session.allocate(topic, Some(token("t")));
     assert_eq!(said(&mut session, now), [], "the wait holds");
     assert_eq!(session.poll_timeout().unwrap().0, now + wait);
     assert_eq!(said(&mut session, now + wait), [allocate(topic, "t")]);
 
     session.handle(now, refusal(About::Allocate(topic), Reason::Denied, None));
     assert_eq!(said(&mut session, now + Duration::from_secs(3600)), []);
-    session.allocate(topic, token("another"));
+    session.allocate(topic, Some(token("another")));
     assert_eq!(said(&mut session, now), [allocate(topic, "another")]);
 }
 

@@ -53,6 +53,8 @@ impl Asked {
 #[derive(Debug)]
 pub(super) struct Leg {
     standing: LegStanding,
+    /// Whether it was ever bound from this network: a tunnel may run over it.
+    was_bound: bool,
     nonce: Option<[u8; 16]>,
     pending: VecDeque<Asked>,
     /// Since when there is no answer, and to how many requests.
@@ -65,6 +67,7 @@ impl Default for Leg {
     fn default() -> Self {
         Self {
             standing: LegStanding::Asked,
+            was_bound: false,
             nonce: None,
             pending: VecDeque::new(),
             unanswered: None,
@@ -115,6 +118,7 @@ impl Leg {
     pub(super) fn bound(&mut self) -> bool {
         self.binding = None;
         self.unanswered = None;
+        self.was_bound = true;
         self.stand(LegStanding::Bound)
     }
 
@@ -129,10 +133,11 @@ impl Leg {
     pub(super) fn bind_anew(&mut self, now: Instant) {
         self.pending.clear();
         self.unanswered = None;
-        match self.standing {
-            LegStanding::Bound => self.binding = Some((0, now)),
-            LegStanding::Taken | LegStanding::Full => self.standing = LegStanding::Asked,
-            LegStanding::Asked | LegStanding::Silent => {}
+        if self.was_bound {
+            self.binding = Some((0, now));
+        }
+        if matches!(self.standing, LegStanding::Taken | LegStanding::Full) {
+            self.standing = LegStanding::Asked;
         }
     }
 

@@ -59,6 +59,7 @@ impl Session<'_> {
                 self.state = *state;
                 self.port.renumber(self.state.listen_port);
                 self.follow_peers();
+                self.follow_legs();
                 self.scheduler.handle(now(), Input::Device(view));
                 None
             }
@@ -118,10 +119,8 @@ impl Session<'_> {
                 self.verifications.refused(server, id, reason);
             }
             Said::Refused { about, reason, detail, retry_after } => {
-                if let About::Allocate(topic) = &about
-                    && let Some((peer, _)) = self.pairs.of_topic(topic)
-                {
-                    self.relays.refused((peer, server), reason, detail.clone(), retry_after);
+                if let About::Allocate(topic) = &about {
+                    self.place_refused(server, topic, reason, &detail, retry_after);
                 }
                 let (about, retry_s) = (about_word(&about), retry_after.map(|after| after.as_secs()));
                 // A server that means ill must not be able to fill the log.
@@ -174,6 +173,7 @@ impl Session<'_> {
         self.view += 1;
         self.verifications.forget_all();
         self.relays.network_changed();
+        self.legs.kick();
         for (server, ticket) in self.bindings.drain().collect::<Vec<_>>() {
             let why = "the network changed".to_owned();
             self.give_up(ticket, PortError::NoRoute { server, why });

@@ -1,15 +1,20 @@
 //! Relays: what strategies want of them, what servers give, and binds in place of checks.
 
+use std::time::Duration;
+
 use tracing::debug;
 use wireplug_core::scheduler::Input;
 use wireplug_core::{Endpoint, PublicKey, TransactionId};
 use wireplug_proto::Topic;
-use wireplug_proto::rendezvous::{AccessToken, Allocation};
+use wireplug_proto::relay::BindRefusal;
+use wireplug_proto::rendezvous::{AccessToken, Allocation, Reason};
 use wireplug_strategy::Relaying;
 
+use super::super::legs::LinkEvent;
 use super::super::relays::{About, Answered};
 use super::super::wishes::Wish;
 use super::{Session, now, random};
+use crate::relay_link::RelayEvent;
 
 impl Session<'_> {
     /// A strategy wants a place at a relay, or no more.
@@ -23,11 +28,13 @@ impl Session<'_> {
                     debug!(peer = %self.peer_name(&peer), server = url, "asking for a place on the relay");
                     self.ask_for_place(about);
                 }
+                self.follow_leg(about);
             }
             None => {
                 if self.relays.release(about) {
                     debug!(peer = %self.peer_name(&peer), server = url, "the place on the relay is given back");
                     self.servers.release(server, topic);
+                    self.legs.close(about);
                 }
             }
         }
@@ -44,6 +51,66 @@ impl Session<'_> {
         let Some((peer, _)) = self.pairs.of_topic(topic) else { return };
         debug!(peer = %self.peer_name(&peer), relays = ?allocation.relays, "a place on the relay");
         self.relays.allocated(now(), (peer, server), allocation);
+        self.follow_leg((peer, server));
+    }
+
+    pub(super) fn place_refused(
+        &mut self,
+        server: usize,
+        topic: &Topic,
+        reason: Reason,
+        detail: &str,
+        retry_after: Option<Duration>,
+    ) {
+        let Some((peer, _)) = self.pairs.of_topic(topic) else { return };
+        self.relays.refused((peer, server), reason, detail.to_owned(), retry_after);
+        self.follow_leg((peer, server));
+    }
+
+    /// Has a leg over TLS where one is wanted and there is a place, and nowhere else.
+    fn follow_leg(&mut self, about: About) {
+        let port = self.port.number();
+        match self.relays.wish(about) {
+            Some((wish, Some(credential))) if wish.tls && port != 0 => {
+                self.legs.have(about, credential, port);
+            }
+            Some(_) | None => {
+                self.legs.close(about);
+                self.relays.set_local(about, None);
+            }
+        }
+    }
+
+    /// What the legs over TLS stand on has changed: WireGuard's port, or the peers.
+    pub(super) fn follow_legs(&mut self) {
+        for about in self.legs.all() {
+            self.follow_leg(about);
+        }
+    }
+
+    /// A relay said something over TLS.
+    pub(super) fn link_said(&mut self, (server, event): LinkEvent) {
+        match event {
+            RelayEvent::Bound { channel, checks, other_side } => {
+                let Some((about, from)) = self.legs.of_channel(server, channel) else { return };
+                // It is suggested only once it is bound: without raw sockets nothing else proves it.
+                self.relays.set_local(about, Some(from));
+                let peer = about.0;
+                debug!(peer = %self.peer_name(&peer), other_side, "bound to the relay over TLS");
+                for transaction in checks.into_iter().filter(|_| other_side) {
+                    self.scheduler.handle(now(), Input::CheckAnswered { peer, from, transaction });
+                }
+            }
+            RelayEvent::Refused { channel, refusal } => {
+                let Some((about, _)) = self.legs.of_channel(server, channel) else { return };
+                debug!(peer = %self.peer_name(&about.0), ?refusal, "not bound to the relay over TLS");
+                if refusal == BindRefusal::Unknown
+                    && let Answered::Ask(about) = self.relays.unknown_over_tls(now(), about)
+                {
+                    self.ask_for_place(about);
+                }
+            }
+        }
     }
 
     pub(super) fn relay_called(&mut self, topic: &Topic) {
@@ -59,7 +126,9 @@ impl Session<'_> {
 
     /// Carries out a check towards a relay: a bind.
     pub(super) async fn bind(&mut self, peer: PublicKey, to: Endpoint, transaction: TransactionId) {
-        if let Some(payload) = self.relays.check(now(), &peer, to, transaction) {
+        if let Some(about) = self.relays.over_tls(&peer, to) {
+            self.legs.bind(about, transaction);
+        } else if let Some(payload) = self.relays.check(now(), &peer, to, transaction) {
             self.send_bind(peer, to, payload).await;
         }
     }
