@@ -2,7 +2,7 @@
 
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -11,12 +11,13 @@ use wireplug_core::scheduler::{
     Command, Demand, DeviceView, Handshake, Input, Keepalive, PeerStatus, PeerView, Ranking, Scheduler,
     SchedulerConfig, Stimulus, Unsendable,
 };
-use wireplug_core::{Endpoint, Offer, PublicKey, Tier};
+use wireplug_core::{Endpoint, Offer, PublicKey, Tier, TransactionId};
 
 use self::verify::{Verifier, Wants};
 use crate::net::HostId;
-use crate::payload::Payload;
-use crate::server::{Addresses, FromServer, Sealed, ToServer};
+use crate::payload::{Bound, Payload};
+use crate::server::{Addresses, Frame, FromServer, Sealed, ToServer};
+use crate::strategies::relay::{Places, Wish, suggested, tls_endpoint};
 use crate::strategies::{HolePunch, Said, direct, name};
 use crate::wireguard::Device;
 use crate::{Chance, Time, earlier};
@@ -77,6 +78,11 @@ pub struct Daemon {
     last_look: Option<Time>,
     punch: HolePunch,
     verifier: Verifier,
+    places: Places,
+    /// The relay addresses that have given us a nonce.
+    nonces: BTreeSet<SocketAddr>,
+    /// When STUN questions were last asked, by their ids.
+    asked: BTreeMap<u64, Time>,
     /// Our last offer to each peer, for a server that forgot.
     offers: BTreeMap<PublicKey, Offer>,
     /// The keepalives that we set.
@@ -88,7 +94,11 @@ impl Daemon {
     /// A daemon that has just started on a host with these addresses.
     pub fn new(now: Time, config: Config, addresses: Vec<IpAddr>) -> Self {
         let mut chance = Chance::seed_from_u64(config.seed);
-        let order = vec![(name("direct"), Tier::Direct), (name("hole-punch"), Tier::Punched)];
+        let order = vec![
+            (name("direct"), Tier::Direct),
+            (name("hole-punch"), Tier::Punched),
+            (name("relay"), Tier::Relay),
+        ];
         let scheduler = Scheduler::new(SchedulerConfig {
             own: config.own,
             instance: chance.random(),
@@ -107,6 +117,9 @@ impl Daemon {
             last_look: None,
             punch: HolePunch::default(),
             verifier: Verifier::default(),
+            places: Places::default(),
+            nonces: BTreeSet::new(),
+            asked: BTreeMap::new(),
             offers: BTreeMap::new(),
             keepalives: BTreeMap::new(),
             effects: Vec::new(),
@@ -134,10 +147,11 @@ impl Daemon {
     pub fn next_event(&self) -> Option<Time> {
         let scheduler =
             self.scheduler.poll_timeout().map(|(at, _)| at.saturating_duration_since(self.config.epoch));
+        let relay = earlier(scheduler, self.places.next_event());
         if !self.port_open {
-            return scheduler;
+            return relay;
         }
-        [scheduler, self.punch.next_event(), self.verifier.next_event()].into_iter().fold(None, earlier)
+        [relay, self.punch.next_event(), self.verifier.next_event()].into_iter().fold(None, earlier)
     }
 
     /// When the daemon wants to look at the device: [`Daemon::on_device`].
@@ -150,6 +164,10 @@ impl Daemon {
         if self.scheduler.poll_timeout().is_some_and(|(at, _)| at <= self.instant(now)) {
             self.scheduler.handle_timeout(self.instant(now));
         }
+        while let Some((peer, candidate)) = self.places.due(now) {
+            let generation = self.scheduler.generation();
+            self.input(now, suggested(generation, peer, candidate));
+        }
         self.turn(now);
     }
 
@@ -158,7 +176,7 @@ impl Daemon {
         self.last_look = Some(now);
         let peers = device.peers().map(|(key, status)| PeerView {
             public_key: key,
-            endpoint: status.endpoint.and_then(|addr| Endpoint::new(addr).ok()),
+            endpoint: status.endpoint.and_then(|addr| Endpoint::of_device(addr).ok()),
             keepalive: match status.keepalive {
                 0 => Keepalive::Off,
                 seconds if self.keepalives.get(&key) == Some(&seconds) => Keepalive::Ours(seconds),
@@ -182,6 +200,7 @@ impl Daemon {
             let sealed = Sealed { from: self.config.own, to, offer: offer.clone() };
             self.effects.push(Effect::Tell(ToServer::Publish(sealed)));
         }
+        self.places.ask_again(now, None);
         self.input(now, Input::ServerUp);
     }
 
@@ -198,7 +217,11 @@ impl Daemon {
         self.addresses = addresses;
         self.punch = HolePunch::default();
         self.verifier = Verifier::default();
+        self.nonces.clear();
         self.input(now, Input::NetworkChanged);
+        let generation = self.scheduler.generation();
+        let again = self.places.network_changed(now, &self.addresses, &self.config.servers);
+        self.inputs(now, again.into_iter().map(|(peer, candidate)| suggested(generation, peer, candidate)));
         self.find_direct(now);
     }
 
@@ -216,6 +239,17 @@ impl Daemon {
                 let verdict = self.verifier.on_refused(nonce);
                 self.inputs(now, verdict);
             }
+            FromServer::RelayCalled { from } => self.input(now, Input::RelayCalled { peer: from }),
+            FromServer::Allocated { peer, credential } => {
+                let generation = self.scheduler.generation();
+                let places =
+                    self.places.allocated(now, peer, credential, &self.addresses, &self.config.servers);
+                self.inputs(now, places.into_iter().map(|candidate| suggested(generation, peer, candidate)));
+            }
+            FromServer::Frame(Frame::Bound { transaction, bound }) => {
+                self.on_relay_bound(now, tls_endpoint(), transaction, bound);
+            }
+            FromServer::Frame(Frame::Bind { .. } | Frame::Data(_)) => {}
         }
         self.turn(now);
     }
@@ -235,9 +269,11 @@ impl Daemon {
             }
             Payload::WireGuard(_)
             | Payload::Binding { .. }
+            | Payload::Bind { .. }
             | Payload::Check { .. }
             | Payload::Answer { .. } => {}
             Payload::Bound { id, mapped } => self.on_bound(now, id, mapped),
+            Payload::BindAnswer { transaction, bound } => self.on_relay_bound(now, from, transaction, bound),
             Payload::Probe { nonce } => {
                 let verdict = self.verifier.on_probe(nonce);
                 self.inputs(now, verdict);
@@ -252,8 +288,63 @@ impl Daemon {
         }
     }
 
+    /// A relay answered a bind, which is its check.
+    fn on_relay_bound(&mut self, now: Time, from: Endpoint, transaction: TransactionId, bound: Bound) {
+        let Some(peer) = self.places.peer_at(from) else { return };
+        if !from.is_on_this_host() {
+            self.places.udp_answers(peer);
+        }
+        match bound {
+            Bound::Again => {
+                self.nonces.insert(from.addr());
+                self.bind(peer, from, transaction);
+            }
+            Bound::Unknown => self.places.ask_again(now, Some(peer)),
+            Bound::Here { both: true } => {
+                self.input(now, Input::CheckAnswered { peer, from, transaction });
+            }
+            Bound::Here { both: false } => {}
+        }
+        self.turn(now);
+    }
+
+    fn bind(&mut self, peer: PublicKey, to: Endpoint, transaction: TransactionId) {
+        let Some(credential) = self.places.credential(peer) else { return };
+        self.effects.push(if to.is_on_this_host() {
+            Effect::Tell(ToServer::Frame(Frame::Bind { credential, transaction }))
+        } else {
+            let nonce = self.nonces.contains(&to.addr());
+            Effect::Send { to: to.addr(), payload: Payload::Bind { credential, transaction, nonce } }
+        });
+    }
+
+    /// Asks the server for places, and gives them back, as the scheduler wants.
+    fn follow_relays(&mut self, now: Time) {
+        let own = self.config.own;
+        let peers: Vec<_> = self.scheduler.status().into_iter().map(|status| status.peer).collect();
+        for other in peers {
+            let wanted = self.scheduler.relay_wanted(&other);
+            match self.places.want(now, other, wanted, self.server_up) {
+                Wish::Nothing => {}
+                Wish::Ask => self.effects.push(Effect::Tell(ToServer::Allocate { own, other })),
+                Wish::Release(endpoints) => {
+                    self.effects.push(Effect::Tell(ToServer::Release { own, other }));
+                    let generation = self.scheduler.generation();
+                    for endpoint in endpoints {
+                        let strategy = name("relay");
+                        let withdrawn = Input::Withdrawn { generation, peer: other, strategy, endpoint };
+                        self.scheduler.handle(self.instant(now), withdrawn);
+                    }
+                }
+            }
+        }
+    }
+
     fn on_bound(&mut self, now: Time, id: u64, mapped: SocketAddr) {
         self.verifier.on_bound(now, id);
+        if let Some(asked) = self.asked.remove(&id) {
+            self.scheduler.handle(self.instant(now), Input::ServerRoundTrip(now - asked));
+        }
         let generation = self.scheduler.generation();
         if let Some(servers) = self.servers(true) {
             let said = self.punch.on_bound(now, &mut self.chance, id, mapped, &self.addresses, servers);
@@ -291,6 +382,7 @@ impl Daemon {
             while let Some(command) = self.scheduler.poll_command() {
                 self.execute(now, command);
             }
+            self.follow_relays(now);
             let wanted = self.scheduler.demand().working;
             if self.port_open && !wanted {
                 self.verifier.start_over(now, &mut self.chance);
@@ -310,6 +402,7 @@ impl Daemon {
         if let Some(servers) = self.servers(true).filter(|_| has_v4) {
             let probing = self.verifier.is_probing_v4();
             if let Some((to, id)) = self.punch.poll(now, &mut self.chance, probing, servers) {
+                self.asked.insert(id, now);
                 self.effects.push(Effect::Send { to, payload: Payload::Binding { id, token: None } });
                 return true;
             }
@@ -317,6 +410,7 @@ impl Daemon {
         match self.verifier.poll(now, self.server_up, generation) {
             Some(Wants::Ask { to, id }) => {
                 let token = Some(self.config.host);
+                self.asked.insert(id, now);
                 self.effects.push(Effect::Send { to, payload: Payload::Binding { id, token } });
                 true
             }
@@ -335,6 +429,9 @@ impl Daemon {
     fn execute(&mut self, now: Time, command: Command) {
         let own = self.config.own;
         match command {
+            Command::Check { peer, to, transaction, tier, .. } if tier.is_relayed() => {
+                self.bind(peer, to, transaction);
+            }
             Command::Check { peer, to, transaction, tier, nominate } => self.effects.push(Effect::Send {
                 to: to.addr(),
                 payload: Payload::Check { from: own, to: peer, transaction, tier, nominated: nominate },

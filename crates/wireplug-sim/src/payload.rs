@@ -7,6 +7,20 @@ use wireplug_core::{PublicKey, Tier, TransactionId};
 use crate::net::HostId;
 use crate::wireguard;
 
+/// A relay's answer to a bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// Not without the nonce that came with this.
+    Again,
+    /// There is no such place.
+    Unknown,
+    /// This side is bound.
+    Here {
+        /// So is the other.
+        both: bool,
+    },
+}
+
 /// The payload of one UDP datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
@@ -47,6 +61,22 @@ pub enum Payload {
         id: u64,
         /// Where the question came from.
         mapped: SocketAddr,
+    },
+    /// A bind to a relay, under the key of the place that it names.
+    Bind {
+        /// Which place.
+        credential: u64,
+        /// Its id.
+        transaction: TransactionId,
+        /// Whether it carries the server's nonce, which proves that answers arrive.
+        nonce: bool,
+    },
+    /// The relay's answer to a bind.
+    BindAnswer {
+        /// The bind's id.
+        transaction: TransactionId,
+        /// What it says.
+        bound: Bound,
     },
     /// The server's probe of a candidate.
     Probe {

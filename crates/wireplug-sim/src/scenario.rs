@@ -6,7 +6,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::link::Link;
 use crate::nat::{Behaviour, Filtering, Mapping, Ports};
-use crate::server::Temper;
+use crate::server::{Relaying, Temper};
 use crate::site::{Shared, Site, V4, V6};
 use crate::{Chance, Time, ms, secs};
 
@@ -25,6 +25,8 @@ pub struct Scenario {
     pub first_is_lower: bool,
     /// How honest the server is.
     pub temper: Temper,
+    /// Whether it relays.
+    pub relaying: Relaying,
 }
 
 /// How one host begins.
@@ -70,7 +72,13 @@ impl Scenario {
             hosts: [Start::default(); 2],
             first_is_lower: true,
             temper: Temper::Honest,
+            relaying: Relaying::Off,
         }
+    }
+
+    /// The same with a server that relays.
+    pub fn relayed(self) -> Self {
+        Self { relaying: Relaying::On, ..self }
     }
 
     /// A scenario from a seed: the same seed always gives the same one.
@@ -89,7 +97,15 @@ impl Scenario {
         // Somebody starts at the beginning.
         let first = c.random_range(0..2);
         hosts[first].daemon_at = Some(Time::ZERO);
-        Self { seed, sites, shared, hosts, first_is_lower: c.random(), temper: Temper::Honest }
+        Self {
+            seed,
+            sites,
+            shared,
+            hosts,
+            first_is_lower: c.random(),
+            temper: Temper::Honest,
+            relaying: Relaying::Off,
+        }
     }
 
     /// A place to move to, that shares nothing with any other.
@@ -188,7 +204,11 @@ fn draw_start(c: &mut Chance) -> Start {
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}, shared {:?}, server {:?}", self.seed, self.shared, self.temper)?;
+        writeln!(
+            f,
+            "seed {}, shared {:?}, server {:?}, relay {:?}",
+            self.seed, self.shared, self.temper, self.relaying
+        )?;
         for (index, (site, start)) in self.sites.iter().zip(&self.hosts).enumerate() {
             let lower = if (index == 0) == self.first_is_lower { "lower key" } else { "higher key" };
             writeln!(f, "  host {index} ({lower}): {site}; {start:?}")?;

@@ -1,4 +1,6 @@
-//! The least that `direct` and `hole-punch` do, and how the daemon asks STUN servers for them.
+//! The least that `direct`, `hole-punch` and `relay` do, and how the daemon asks STUN servers for them.
+
+pub mod relay;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -19,10 +19,11 @@ use crate::daemon::{Daemon, Effect};
 use crate::firewall::Firewall;
 use crate::link::Link;
 use crate::net::{Attachment, Net, RealmId};
-use crate::payload::Payload;
+use crate::payload::{Bound, Payload};
 use crate::scenario::Scenario;
-use crate::server::{Addresses, Output, STUN_PORT, Server};
+use crate::server::{Addresses, Frame, FromServer, Output, STUN_PORT, Server, ToServer};
 use crate::site;
+use crate::strategies::relay::tls_endpoint;
 use crate::trace::Trace;
 use crate::wireguard::Body;
 use crate::{Chance, Time, earlier};
@@ -33,6 +34,18 @@ pub const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(5, 9, 9
 /// More steps than this at one moment are an endless loop.
 const STEPS_AT_ONCE: u32 = 100_000;
 
+/// What is broken on the way between the two hosts; the way to the server is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cut {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// No datagram of the other arrives at this host.
+    Towards(usize),
+    /// Neither hears the other.
+    Both,
+}
+
 /// Everything there is.
 #[derive(Debug)]
 pub struct World {
@@ -41,11 +54,22 @@ pub struct World {
     server: Server,
     server_host: crate::net::HostId,
     server_runs: bool,
+    cut: Cut,
     hosts: [Host; 2],
     post: Post,
     trace: Trace,
     record: Record,
     chance: Chance,
+}
+
+impl Cut {
+    fn stops(self, towards: usize) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Towards(host) => host == towards,
+            Self::Both => true,
+        }
+    }
 }
 
 impl World {
@@ -64,7 +88,7 @@ impl World {
                 link: Link::default(),
             },
         );
-        let server = Server::new(servers, scenario.temper, chance.random());
+        let server = Server::new(servers, scenario.temper, scenario.relaying, chance.random());
         let [first, second] = &scenario.sites;
         let places = site::build(&mut net, [first, second], scenario.shared, chance.random());
         let epoch = Instant::now();
@@ -91,6 +115,7 @@ impl World {
             server,
             server_host,
             server_runs: true,
+            cut: Cut::Nothing,
             hosts,
             post: Post::default(),
             trace: Trace::new(traced),
@@ -112,6 +137,11 @@ impl World {
     /// What was applied and moved.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// One host.
@@ -161,11 +191,14 @@ impl World {
             if let Some((id, datagram)) = self.net.step(now) {
                 if id == self.server_host {
                     if self.server_runs {
-                        let outputs = self.server.on_datagram(&datagram);
+                        let outputs = self.server.on_datagram(now, &datagram);
                         self.serve(outputs);
                     }
                 } else if let Some(index) = self.hosts.iter().position(|h| h.id == id) {
-                    self.arrive(index, datagram.source, datagram.destination, datagram.payload);
+                    let direct = !self.is_servers(datagram.source);
+                    if !direct || !self.cut.stops(index) {
+                        self.arrive(index, datagram.source, datagram.destination, datagram.payload);
+                    }
                 }
             }
             return;
@@ -178,6 +211,11 @@ impl World {
             self.hosts[index].step(now, self.net.addresses(self.hosts[index].id), self.server.addresses());
             self.connect_if_due(index);
         }
+    }
+
+    fn is_servers(&self, source: SocketAddr) -> bool {
+        let mut addresses = self.server.addresses().iter();
+        addresses.any(|a| [a.primary.ip(), a.secondary.ip()].contains(&source.ip()))
     }
 
     fn connect_if_due(&mut self, index: usize) {
@@ -220,7 +258,10 @@ impl World {
         if let Payload::WireGuard(message) = payload {
             host.take_wireguard(now, source, &message);
         } else if let Some(daemon) = &mut host.daemon {
-            if let Payload::Answer { .. } = payload {
+            if matches!(
+                payload,
+                Payload::Answer { .. } | Payload::BindAnswer { bound: Bound::Here { both: true }, .. }
+            ) {
                 self.record.answered(now, index, source);
             }
             daemon.on_datagram(now, source, &payload);
@@ -231,7 +272,7 @@ impl World {
         match to {
             To::Server(index, message) => {
                 if self.server_runs && self.hosts[index].connected {
-                    let outputs = self.server.on_message(self.hosts[index].id, message);
+                    let outputs = self.server.on_message(self.now, self.hosts[index].id, message);
                     self.serve(outputs);
                 }
             }
@@ -239,8 +280,15 @@ impl World {
                 let now = self.now;
                 self.trace.line(now, || format!("host {index} <= server: {message:?}"));
                 let host = &mut self.hosts[index];
-                if let Some(daemon) = host.daemon.as_mut().filter(|_| host.connected) {
-                    daemon.on_server(now, message);
+                if let FromServer::Frame(Frame::Bound { bound: Bound::Here { both: true }, .. }) = message {
+                    self.record.answered(now, index, tls_endpoint().addr());
+                }
+                match (message, host.daemon.as_mut().filter(|_| host.connected)) {
+                    (FromServer::Frame(Frame::Data(message)), Some(_)) => {
+                        host.take_wireguard(now, tls_endpoint().addr(), &message);
+                    }
+                    (message, Some(daemon)) => daemon.on_server(now, message),
+                    (_, None) => {}
                 }
             }
         }
@@ -297,8 +345,16 @@ impl World {
         for (to, message) in messages {
             let payload = Payload::WireGuard(message);
             self.trace.line(self.now, || format!("host {index} -> {to}: {}", record::words(&payload)));
-            // No route is WireGuard's silence.
-            let _ = self.net.send(self.now, host.id, host.device.port(), to, payload);
+            match payload {
+                Payload::WireGuard(message) if to.ip().is_loopback() => {
+                    if host.connected && host.daemon.is_some() {
+                        let frame = To::Server(index, ToServer::Frame(Frame::Data(message)));
+                        self.post.send(self.now, host.line, &mut self.chance, frame);
+                    }
+                }
+                // No route is WireGuard's silence.
+                payload => drop(self.net.send(self.now, host.id, host.device.port(), to, payload)),
+            }
         }
         any
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use rand::RngExt as _;
 
-use super::World;
+use super::{Cut, World};
 use crate::server::Temper;
 use crate::site::{self, Site};
 use crate::wireguard::Body;
@@ -91,6 +91,12 @@ impl World {
                 nat.reboot();
             }
         }
+    }
+
+    /// Breaks or mends the way between the two hosts.
+    pub fn cut(&mut self, cut: Cut) {
+        self.trace.line(self.now, || format!("cut: {cut:?}"));
+        self.cut = cut;
     }
 
     /// The server changes its ways.

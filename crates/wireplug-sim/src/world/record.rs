@@ -115,6 +115,10 @@ pub(super) fn words(payload: &Payload) -> String {
             format!("binding {:04x}{}", id & 0xffff, if token.is_some() { " with token" } else { "" })
         }
         Payload::Bound { id, mapped } => format!("bound {:04x} {mapped}", id & 0xffff),
+        Payload::Bind { transaction, nonce, .. } => {
+            format!("bind {transaction:?}{}", if *nonce { "" } else { " without nonce" })
+        }
+        Payload::BindAnswer { transaction, bound } => format!("bound to the relay {transaction:?} {bound:?}"),
         Payload::Probe { .. } => "probe".to_owned(),
     }
 }

@@ -52,6 +52,17 @@ pub(crate) fn both_connected(world: &World) -> bool {
     (0..2).all(|i| world.status(i).is_some_and(|s| s.state == State::Connected))
 }
 
+/// Whether both daemons say that there is a session, whoever carries it.
+pub(crate) fn both_up(world: &World) -> bool {
+    let up = |state| matches!(state, State::Connected | State::Relayed);
+    (0..2).all(|i| world.status(i).is_some_and(|s| up(s.state)))
+}
+
+/// Whether both daemons say that a server carries the session.
+pub(crate) fn both_relayed(world: &World) -> bool {
+    (0..2).all(|i| world.status(i).is_some_and(|s| s.state == State::Relayed))
+}
+
 /// Pings both ways until each is answered, at most until the limit.
 pub(crate) fn carries_data(world: &mut World, patience: Time) -> Result<(), String> {
     for index in 0..2 {
