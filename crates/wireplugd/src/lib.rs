@@ -9,7 +9,7 @@ pub mod interface;
 pub mod log;
 pub mod memory;
 pub mod record;
-mod relay_link;
+pub mod relay_link;
 pub mod rendezvous;
 pub mod state;
 pub mod status;

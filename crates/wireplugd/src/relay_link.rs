@@ -27,11 +27,11 @@ use channels::Channels;
 use leg::Leg;
 
 /// Where links tell what they heard: by the number of the server.
-pub(crate) type RelayEvents = mpsc::Sender<(usize, RelayEvent)>;
+pub type RelayEvents = mpsc::Sender<(usize, RelayEvent)>;
 
 /// What a relay said over TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RelayEvent {
+pub enum RelayEvent {
     /// The channel is bound.
     Bound {
         /// Which.
@@ -51,7 +51,7 @@ pub(crate) enum RelayEvent {
 }
 
 /// The legs to one server's relay. The connection is open while there are any; it ends when this is dropped.
-pub(crate) struct RelayLink {
+pub struct RelayLink {
     shared: Arc<Shared>,
     legs: BTreeMap<u16, Leg>,
     // Stops the task.
@@ -70,7 +70,7 @@ struct Shared {
 
 impl RelayLink {
     /// A link without legs, and its task still to be spawned.
-    pub(crate) fn new(
+    pub fn new(
         server: ServerConfig,
         fwmark: u32,
         state: Arc<State>,
@@ -89,12 +89,7 @@ impl RelayLink {
     ///
     /// # Errors
     /// What the system says of its UDP socket.
-    pub(crate) fn open(
-        &mut self,
-        channel: u16,
-        credential: Credential,
-        listen_port: u16,
-    ) -> io::Result<Endpoint> {
+    pub fn open(&mut self, channel: u16, credential: Credential, listen_port: u16) -> io::Result<Endpoint> {
         let leg = Leg::open(channel, listen_port, Arc::clone(&self.shared))?;
         let endpoint = leg.endpoint();
         self.change(|channels| channels.open(channel, credential, leg.socket(), listen_port));
@@ -103,24 +98,24 @@ impl RelayLink {
     }
 
     /// Binds a leg with another credential.
-    pub(crate) fn credential(&self, channel: u16, credential: Credential) {
+    pub fn credential(&self, channel: u16, credential: Credential) {
         self.change(|channels| channels.credential(channel, credential));
     }
 
     /// Binds a leg once more, for a check.
-    pub(crate) fn bind(&self, channel: u16, check: TransactionId) {
+    pub fn bind(&self, channel: u16, check: TransactionId) {
         self.change(|channels| channels.bind(channel, Some(check)));
     }
 
     /// Ends a leg.
-    pub(crate) fn close(&mut self, channel: u16) {
+    pub fn close(&mut self, channel: u16) {
         if self.legs.remove(&channel).is_some() {
             self.change(|channels| channels.close(channel));
         }
     }
 
     /// The network has changed: a connection that cannot have survived is made anew at once.
-    pub(crate) fn kick(&self) {
+    pub fn kick(&self) {
         self.shared.kicked.notify_one();
     }
 

@@ -178,3 +178,7 @@ impl Channels {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "channels_tests.rs"]
+mod tests;
