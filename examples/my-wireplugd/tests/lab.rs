@@ -26,7 +26,7 @@ fn it_connects_by_hints_alone() {
     server.start().unwrap();
     let hosts = ["a", "b"].map(|label| lab.site(label, Nat::None).unwrap().host().unwrap());
     let wireguards =
-        [1, 2].map(|number| hosts[number - 1].wireguard([10, 77, 0, number as u8].into()).unwrap());
+        [(1, 0), (2, 1)].map(|(number, at)| hosts[at].wireguard([10, 77, 0, number].into()).unwrap());
     let ends = [(0, 1), (1, 0)].map(|(here, there)| {
         let (wireguard, peer) = (&wireguards[here], &wireguards[there]);
         wireguard.peer(&Peer::new(peer.public_key(), &format!("{}/32", peer.address()))).unwrap();

@@ -83,28 +83,26 @@ impl Strategy for StaticHints {
             let ending = context.clone();
             tokio::select! {
                 () = ending.cancelled() => Ok(()),
-                never = self.suggest(context) => never,
+                never = suggest(*self, context) => never,
             }
         })
     }
 }
 
-impl StaticHints {
-    /// Goes on until it is dropped: it leaves nothing outside this host that would have to be taken back.
-    async fn suggest(&self, mut context: Context) -> Result<(), Failure> {
-        let mut hints = file::Hints::default();
-        let mut told = Told::default();
-        loop {
-            let situation = context.situation();
-            if situation.wanted {
-                hints = file::read(&self.file).await;
-            }
-            told.update(&situation, &hints, &context);
-            tokio::select! {
-                () = context.changed() => {}
-                // A settled tunnel costs nothing.
-                () = sleep(self.look), if situation.wanted => {}
-            }
+/// Goes on until it is dropped: it leaves nothing outside this host that would have to be taken back.
+async fn suggest(config: StaticHints, mut context: Context) -> Result<(), Failure> {
+    let mut hints = file::Hints::default();
+    let mut told = Told::default();
+    loop {
+        let situation = context.situation();
+        if situation.wanted {
+            hints = file::read(&config.file).await;
+        }
+        told.update(&situation, &hints, &context);
+        tokio::select! {
+            () = context.changed() => {}
+            // A settled tunnel costs nothing.
+            () = sleep(config.look), if situation.wanted => {}
         }
     }
 }

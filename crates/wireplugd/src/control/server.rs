@@ -113,11 +113,11 @@ async fn converse(stream: UnixStream, requests: &mpsc::Sender<Request>) {
         Ok(_) => match serde_json::from_str(&line) {
             Ok(Question::Status) => {
                 let told = told(requests, Request::Status).await;
-                told.map(|status| Answer::Status(Box::new(status))).unwrap_or_else(stopping)
+                told.map_or_else(stopping, |status| Answer::Status(Box::new(status)))
             }
             Ok(Question::Strategies) => {
                 let told = told(requests, Request::Strategies).await;
-                told.map(Answer::Strategies).unwrap_or_else(stopping)
+                told.map_or_else(stopping, Answer::Strategies)
             }
             Err(error) => Answer::Error(format!("unknown question: {error}")),
         },
