@@ -7,11 +7,18 @@
 //! UDP a source address and the relay address that it sends to, over TLS a connection and a channel. A packet
 //! goes from a binding to the other side's active leg, or nowhere.
 
+mod budget;
 mod counters;
 mod forwarder;
+mod ledger;
+mod nonce;
+mod pace;
 mod settings;
 mod state;
+mod stun;
+mod table;
 mod tls;
+mod worker;
 
 pub use counters::{Counters, Dropped, Tally};
 pub use forwarder::{ForwardError, Forwarder};

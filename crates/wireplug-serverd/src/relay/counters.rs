@@ -95,22 +95,97 @@ impl Counters {
     }
 }
 
-/// A [`Tally`] that several threads add to.
+/// The counters of one thread, which others may read.
 #[derive(Debug, Default)]
-pub(super) struct Count {
+pub(super) struct Counts {
+    forwarded_udp: Count,
+    forwarded_tls: Count,
+    dropped: [Count; Dropped::ALL.len()],
+    events: [AtomicU64; EVENTS],
+}
+
+/// What is counted beside packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Event {
+    Granted,
+    Refused,
+    Bound,
+    Refreshed,
+    Challenged,
+    Unknown,
+    Forged,
+    Replayed,
+    Taken,
+    TooOften,
+}
+
+/// How many kinds of events there are.
+const EVENTS: usize = Event::TooOften as usize + 1;
+
+#[derive(Debug, Default)]
+struct Count {
     packets: AtomicU64,
     bytes: AtomicU64,
 }
 
+impl Tally {
+    /// One packet more.
+    pub(super) const fn add(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+impl Counts {
+    pub(super) fn forwarded_udp(&self, tally: Tally) {
+        self.forwarded_udp.add(tally);
+    }
+
+    pub(super) fn forwarded_tls(&self, tally: Tally) {
+        self.forwarded_tls.add(tally);
+    }
+
+    pub(super) fn dropped(&self, why: Dropped, tally: Tally) {
+        self.dropped[why as usize].add(tally);
+    }
+
+    /// Something happened.
+    pub(super) fn event(&self, event: Event) {
+        self.events[event as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds these to a sum.
+    pub(super) fn add_to(&self, sum: &mut Counters) {
+        self.forwarded_udp.add_to(&mut sum.forwarded_udp);
+        self.forwarded_tls.add_to(&mut sum.forwarded_tls);
+        for (count, sum) in self.dropped.iter().zip(&mut sum.dropped) {
+            count.add_to(sum);
+        }
+        let event = |event: Event| self.events[event as usize].load(Ordering::Relaxed);
+        sum.granted += event(Event::Granted);
+        sum.refused += event(Event::Refused);
+        sum.bound += event(Event::Bound);
+        sum.refreshed += event(Event::Refreshed);
+        sum.challenged += event(Event::Challenged);
+        sum.unknown += event(Event::Unknown);
+        sum.forged += event(Event::Forged);
+        sum.replayed += event(Event::Replayed);
+        sum.taken += event(Event::Taken);
+        sum.too_often += event(Event::TooOften);
+    }
+}
+
 impl Count {
-    pub(super) fn add(&self, tally: Tally) {
+    fn add(&self, tally: Tally) {
         if tally.packets > 0 {
             self.packets.fetch_add(tally.packets, Ordering::Relaxed);
             self.bytes.fetch_add(tally.bytes, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn get(&self) -> Tally {
-        Tally { packets: self.packets.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    fn add_to(&self, sum: &mut Tally) {
+        sum.packets += self.packets.load(Ordering::Relaxed);
+        sum.bytes += self.bytes.load(Ordering::Relaxed);
     }
 }
