@@ -120,8 +120,10 @@ fn what_becomes_possible_is_used_and_nothing_is_lost_in_the_move() {
             first_is_lower,
             ..Scenario::of([behind(PORT_RESTRICTED), behind(PORT_RESTRICTED)].map(at_fifty))
         };
-        for host in &mut scenario.hosts {
+        // Without a little jitter, every packet would be sent at the very moment at which one arrives.
+        for (host, site) in scenario.hosts.iter_mut().zip(&mut scenario.sites) {
             host.ping_every = Some(ms(5));
+            site.line.jitter = ms(2);
         }
         let mut world = World::new(&scenario.relayed(), std::env::var("WIREPLUG_SIM_TRACE").is_ok());
         world.cut(Cut::Both);
@@ -134,7 +136,7 @@ fn what_becomes_possible_is_used_and_nothing_is_lost_in_the_move() {
         let first = world.now();
         assert!(world.run(secs(65), both_connected), "{}", show(&world));
         println!("moved up at {first:?}, both after {:?}", world.now() - first);
-        assert!(world.now() - first <= ms(150), "{}", show(&world));
+        assert!(world.now() - first <= ms(400), "{}", show(&world));
         world.run_until(world.now() + secs(29));
         assert!(world.server().is_relaying(), "it is kept for a while");
         world.run_until(world.now() + secs(60));

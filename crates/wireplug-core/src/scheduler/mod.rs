@@ -341,7 +341,8 @@ impl Scheduler {
         act(&mut slot.peer, &mut world);
         let round = slot.peer.advance(&mut world);
         let relay = slot.peer.wish_for_relay(&world);
-        slot.timeout = [round, relay].into_iter().flatten().min();
+        let late = slot.peer.put_right(&mut world);
+        slot.timeout = [round, relay, late].into_iter().flatten().min();
         self.relays += u64::from(slot.peer.relay.is_wanted() != relay_before);
         let state = slot.peer.current_state();
         if state != slot.peer.state.0 {

@@ -15,7 +15,8 @@ use super::ranking::Ranking;
 use super::relay::Relay;
 use super::status::{Reason, State};
 use super::tuning::{
-    ANSWER_BURST, ANSWERS_PER_SECOND, DOUBT_GAP, KEEPALIVE, MAX_INSTANCES, UPGRADE_WINDOW, pause,
+    ANSWER_BURST, ANSWERS_PER_SECOND, DOUBT_GAP, KEEPALIVE, MAX_INSTANCES, PUT_RIGHT_FOR, PUT_RIGHT_GAP_US,
+    UPGRADE_WINDOW, pause,
 };
 use super::tunnel::{Seen, Tunnel};
 use crate::{Endpoint, MAX_CANDIDATES, Mapping, Offer, PublicKey, RemoteCandidate, Tier, TransactionId};
@@ -176,7 +177,7 @@ impl Peer {
             Seen::Nothing => {}
             Seen::CameUp => self.came_up(world),
             Seen::WentDown => self.went_down(world),
-            Seen::PulledBack { from, to } => self.pulled_back(world, from, to),
+            Seen::PulledBack { to } => self.pulled_back(world, to),
             Seen::Silent => self.doubt(world, Silence::Unusual),
             Seen::SilentForLong => self.doubt(world, Silence::TooLong),
         }
@@ -190,10 +191,14 @@ impl Peer {
         let relayed = |endpoint: Endpoint| self.paths.get(endpoint).is_some_and(Path::is_relayed);
         let (from, to) = (before.is_some_and(relayed), self.endpoint().is_some_and(relayed));
         match (from, to) {
-            (false, true) => self.left_for_a_relay(now, before),
+            (false, true) if !self.never_settled(before) => self.left_for_a_relay(now, before),
             (true, false) => self.relay.leave(now),
-            (false, false) | (true, true) => {}
+            (false, false | true) | (true, true) => {}
         }
+    }
+
+    fn never_settled(&self, left: Option<Endpoint>) -> bool {
+        matches!(&self.tunnel, Tunnel::Up(up) if up.never_settled(left))
     }
 
     /// The session left a direct path for a relay: that path is dead, whatever was proven of it before.
@@ -208,14 +213,18 @@ impl Peer {
 
     /// Late packets come over the path that was left, or over others that are known and proven, or by our own relay. From
     /// anywhere else it is the peer that moved, and to put its old place there again would cut it off.
-    fn pulled_back(&mut self, world: &mut World<'_>, from: Endpoint, to: Option<Endpoint>) {
+    fn pulled_back(&mut self, world: &mut World<'_>, to: Option<Endpoint>) {
         let left = if let Tunnel::Up(up) = &self.tunnel { up.left() } else { None };
         let known = |endpoint| {
             let path = self.paths.get(endpoint);
             left == Some(endpoint) || path.is_some_and(|path| path.proof().is_some() || path.is_relayed())
         };
         if to.is_none_or(known) {
-            self.update(world, Some(from), Stimulus::None);
+            let old = to.and_then(|to| self.paths.get(to)?.proof());
+            let under_way = old.map_or(PUT_RIGHT_FOR, |proof| 2 * proof.rtt);
+            if let Tunnel::Up(up) = &mut self.tunnel {
+                up.put_right_for(world.now, under_way.clamp(PUT_RIGHT_FOR / 10, PUT_RIGHT_FOR));
+            }
             return;
         }
         if let Tunnel::Up(up) = &mut self.tunnel {
@@ -226,6 +235,18 @@ impl Peer {
         if let Some(to) = to {
             self.paths.add_in_use(world.now, to);
         }
+    }
+
+    /// Puts the endpoint right while late packets may undo it; says when it does so again.
+    pub(super) fn put_right(&mut self, world: &mut World<'_>) -> Option<(Instant, &'static str)> {
+        let Tunnel::Up(up) = &mut self.tunnel else { return None };
+        let gap = Duration::from_micros(world.rng.random_range(PUT_RIGHT_GAP_US));
+        let to = up.put_right(world.now, gap);
+        let again = up.put_right_at();
+        if to.is_some() {
+            self.update(world, to, Stimulus::None);
+        }
+        again.map(|at| (at, "late packets"))
     }
 
     fn came_up(&mut self, world: &mut World<'_>) {

@@ -12,9 +12,10 @@ pub struct Ranking {
     refused: Vec<StrategyName>,
 }
 
-/// Where a path stands in a [`Ranking`]; lower is better.
+/// Where a path stands in a [`Ranking`], and whether it is a relay's over TLS, which the same strategy finds as the one
+/// over UDP; lower is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place(usize);
+pub(super) struct Place(usize, bool);
 
 /// The score of a proven path; lower is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,23 +47,24 @@ impl Ranking {
     /// The place of a path by the strategy that found it (if anybody did: a peer-reflexive one has none) and
     /// its tier; `None` if such paths are not wanted.
     pub(super) fn place(&self, strategy: Option<&StrategyName>, tier: Tier) -> Option<Place> {
+        let tls = tier == Tier::RelayTls;
         if let Some(index) = self.order.iter().position(|(name, _)| Some(name) == strategy) {
-            return Some(Place(2 * index));
+            return Some(Place(2 * index, tls));
         }
         if strategy.is_some_and(|name| self.refused.contains(name)) {
             return None;
         }
         if let Some(index) = self.order.iter().rposition(|(_, of)| *of == tier) {
-            return Some(Place(2 * index));
+            return Some(Place(2 * index, tls));
         }
         strategy?;
         let worse = self.order.iter().position(|(_, of)| *of > tier).unwrap_or(self.order.len());
-        Some(Place((2 * worse).saturating_sub(1)))
+        Some(Place((2 * worse).saturating_sub(1), tls))
     }
 
     /// The place behind all others: a path that is in use, but that nobody vouches for.
     pub(super) fn last(&self) -> Place {
-        Place(2 * self.order.len() + 1)
+        Place(2 * self.order.len() + 1, false)
     }
 }
 
@@ -125,8 +127,15 @@ mod tests {
     }
 
     #[test]
+    fn a_relay_over_tls_ranks_behind_the_same_over_udp() {
+        let ranking = ranking();
+        let relay = name("relay");
+        assert!(ranking.place(Some(&relay), Tier::Relay) < ranking.place(Some(&relay), Tier::RelayTls));
+    }
+
+    #[test]
     fn a_little_less_delay_is_not_worth_a_move() {
-        let score = |place, address, ms| Score::new(Place(place), address, Duration::from_millis(ms));
+        let score = |place, address, ms| Score::new(Place(place, false), address, Duration::from_millis(ms));
         assert!(!score(1, Address::V4, 40).is_worth_a_move_from(score(1, Address::V4, 50)));
         assert!(score(1, Address::V4, 20).is_worth_a_move_from(score(1, Address::V4, 80)));
         assert!(score(1, Address::V6, 90).is_worth_a_move_from(score(1, Address::V4, 20)));

@@ -151,6 +151,12 @@ pub(super) const RELAY_KEPT: Duration = Duration::from_secs(30);
 pub(super) const CALLED_FOR: Duration = Duration::from_secs(30);
 pub(super) const CALL_GAP: Duration = Duration::from_secs(5);
 
+/// A late packet was seen. With a stream in both directions one that comes over the old path makes WireGuard answer on it,
+/// so what is under way on it goes round for ever; set again and again for one round trip (at most so long), the endpoint
+/// is right for most of what goes round. Shorter gaps need fewer round trips, and more of the processor.
+pub(super) const PUT_RIGHT_FOR: Duration = Duration::from_millis(250);
+pub(super) const PUT_RIGHT_GAP_US: std::ops::Range<u64> = 1500..2500;
+
 /// Pauses between rounds that failed: short while a peer is likely just starting, long for a peer that
 /// is off for the night. The peer's next offer ends a pause at once.
 const PAUSES_S: [u64; 6] = [5, 10, 20, 40, 80, 160];

@@ -52,6 +52,8 @@ pub(super) struct Up {
     usual: Option<(Duration, Instant)>,
     /// Our last move of it, while late packets may still undo it.
     moved: Option<Move>,
+    /// The last move's end, if that was not where it stayed.
+    unsettled: Option<Endpoint>,
 }
 
 /// More than keepalives is sent, and nothing comes back.
@@ -74,6 +76,8 @@ struct Move {
     to: Endpoint,
     reasserted: u8,
     over: bool,
+    /// Until when it is put right again and again, and when next.
+    again: Option<(Instant, Instant)>,
 }
 
 /// What a look at the device means for a tunnel.
@@ -87,8 +91,6 @@ pub(super) enum Seen {
     WentDown,
     /// Soon after a move the endpoint is another one: a late packet may have pulled it back.
     PulledBack {
-        /// Where it was moved to.
-        from: Endpoint,
         /// Where it is now.
         to: Option<Endpoint>,
     },
@@ -119,13 +121,14 @@ impl Up {
             tx_when_heard: view.tx_bytes,
             asking: None,
             moved: None,
+            unsettled: None,
         }
     }
 
     /// We move it to another endpoint.
     pub(super) fn move_to(&mut self, now: Instant, to: Endpoint) {
         let from = self.endpoint.replace(to);
-        self.moved = Some(Move { at: now, from, to, reasserted: 0, over: false });
+        self.moved = Some(Move { at: now, from, to, reasserted: 0, over: false, again: None });
     }
 
     /// The peer moves it to the endpoint where it is now. Each side must hold on to it while packets of both
@@ -141,6 +144,32 @@ impl Up {
     pub(super) fn follow(&mut self, to: Option<Endpoint>) {
         self.endpoint = to;
         self.moved = None;
+    }
+
+    /// Late packets were seen: it is put right again and again for this long.
+    pub(super) fn put_right_for(&mut self, now: Instant, time: Duration) {
+        if let Some(moved) = &mut self.moved {
+            moved.again = Some((now + time, now));
+        }
+    }
+
+    /// When it is put right the next time.
+    pub(super) fn put_right_at(&self) -> Option<Instant> {
+        let (until, next) = self.moved.as_ref()?.again?;
+        (next < until).then_some(next)
+    }
+
+    /// What it is put right to, if that is due; then it is again after this time.
+    pub(super) fn put_right(&mut self, now: Instant, gap: Duration) -> Option<Endpoint> {
+        self.put_right_at().filter(|at| *at <= now)?;
+        let moved = self.moved.as_mut()?;
+        moved.again = moved.again.map(|(until, _)| (until, now + gap));
+        Some(moved.to)
+    }
+
+    /// Whether a move to here was never settled: packets on the path that was left kept coming.
+    pub(super) fn never_settled(&self, left: Option<Endpoint>) -> bool {
+        self.unsettled.is_some() && self.unsettled == left
     }
 
     /// Whether late packets may still undo a move.
@@ -221,8 +250,8 @@ impl Up {
 
     fn see(&mut self, now: Instant, view: &PeerView) -> Seen {
         self.count(now, view);
-        if let Some(from) = self.pulled_back(now, view.endpoint) {
-            return Seen::PulledBack { from, to: view.endpoint };
+        if self.is_pulled_back(now, view.endpoint) {
+            return Seen::PulledBack { to: view.endpoint };
         }
         self.endpoint = view.endpoint;
         if self.silent_for_long_at().is_some_and(|at| at < now) {
@@ -238,18 +267,19 @@ impl Up {
         if silent { Seen::Silent } else { Seen::Nothing }
     }
 
-    fn pulled_back(&mut self, now: Instant, seen: Option<Endpoint>) -> Option<Endpoint> {
-        let moved = self.moved.as_mut()?;
+    fn is_pulled_back(&mut self, now: Instant, seen: Option<Endpoint>) -> bool {
+        let Some(moved) = &mut self.moved else { return false };
         moved.over |= now - moved.at > LATE_PACKETS || moved.reasserted >= REASSERTIONS;
         if seen == Some(moved.to) {
-            return None;
+            return false;
         }
         if moved.over {
+            self.unsettled = (moved.from == seen).then_some(moved.to);
             self.moved = None;
-            return None;
+            return false;
         }
         moved.reasserted += 1;
-        Some(moved.to)
+        true
     }
 }
 

@@ -152,10 +152,12 @@ fn a_late_packet_that_pulls_the_endpoint_back_is_put_right_and_a_later_one_belie
     driver.look();
     assert_eq!(driver.applied(), [endpoint(PUBLIC), endpoint(lan), endpoint(lan)]);
     driver.pass_looking(Duration::from_secs(5));
+    let applied = driver.applied().len();
+    assert!(applied < 150, "and for a round trip, what is under way is put right again and again");
     driver.view.endpoint = Some(endpoint(PUBLIC));
     driver.view.rx_bytes += 32;
     driver.pass_looking(Duration::from_secs(5));
-    assert_eq!(driver.applied().len(), 3, "the peer itself moved");
+    assert_eq!(driver.applied().len(), applied, "the peer itself moved");
     assert_eq!(driver.status().endpoint, Some(endpoint(PUBLIC)));
 }
 
