@@ -18,11 +18,13 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::binaries::Binaries;
+use crate::cmd::wait_for;
 use crate::error::{LabError, Result};
 use crate::internet::OUTER_INDEX;
 use crate::lab::Lab;
 use crate::namespace::Namespace;
 use crate::process::Process;
+use crate::server::{STUN_PORT, listens};
 
 pub use report::{HighestRate, IdleReport, LoadReport};
 
@@ -31,8 +33,8 @@ pub const SERVER_CORE: usize = 0;
 /// The core that the load runs on, senders and receivers alike.
 pub const LOAD_CORE: usize = 1;
 
-/// Both, before all else that runs on the machine: builds of others would be measured too.
-const NICENESS: &str = "-20";
+/// Both run before all else on the machine, as if they had it for themselves.
+const FIRST: [&str; 3] = ["chrt", "--fifo", "1"];
 
 /// The server's addresses towards both sides, and theirs.
 const SERVER_LEFT: Ipv4Addr = Ipv4Addr::new(62, 77, 1, 1);
@@ -43,8 +45,15 @@ const RIGHT: Ipv4Addr = Ipv4Addr::new(62, 77, 2, 2);
 const LEFT_CABLE: Ipv4Addr = Ipv4Addr::new(62, 77, 3, 1);
 const RIGHT_CABLE: Ipv4Addr = Ipv4Addr::new(62, 77, 3, 2);
 
+/// The first addresses of both sides for many allocations, and their networks: an address may ask for only so many.
+const MANY: [(Ipv4Addr, &str); 2] =
+    [(Ipv4Addr::new(62, 78, 0, 1), "62.78.0.0/16"), (Ipv4Addr::new(62, 79, 0, 1), "62.79.0.0/16")];
+
 /// Where coturn listens. Not on STUN's own port, which `wireplug-serverd` has.
 const TURN: SocketAddrV4 = SocketAddrV4::new(SERVER_LEFT, 13478);
+
+/// Where `wireplug-serverd` takes connections, without TLS: it costs nothing that is measured, and saves a certificate.
+const SERVERD: SocketAddrV4 = SocketAddrV4::new(SERVER_LEFT, 8080);
 
 /// How long a server may take to start.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -60,6 +69,8 @@ pub enum Through {
     Coturn,
     /// coturn, as channel data on the way out.
     CoturnFromPeer,
+    /// The relay of `wireplug-serverd`.
+    Wireplug,
 }
 
 /// One kind of traffic.
@@ -81,6 +92,7 @@ pub struct LoadLab {
     left: Namespace,
     right: Namespace,
     coturn: Option<Process>,
+    serverd: Option<Process>,
 }
 
 impl LoadLab {
@@ -103,7 +115,11 @@ impl LoadLab {
         connect(&left, "cable0", LEFT_CABLE, 2, (&right, "cable0", RIGHT_CABLE))?;
         left.ip(&[format!("route add default via {SERVER_LEFT}")])?;
         right.ip(&[format!("route add default via {SERVER_RIGHT}")])?;
-        Ok(Self { lab, server, left, right, coturn: None })
+        for ((_, network), (host, gateway)) in MANY.iter().zip([(&left, LEFT), (&right, RIGHT)]) {
+            host.ip(&[format!("route add local {network} dev lo")])?;
+            server.ip(&[format!("route add {network} via {gateway}")])?;
+        }
+        Ok(Self { lab, server, left, right, coturn: None, serverd: None })
     }
 
     /// Starts coturn, without authentication: what it would cost is not in the packets that are measured.
@@ -129,6 +145,29 @@ impl LoadLab {
         let process = self.spawn("coturn", &args, &[])?;
         process.wait_log("Relay ports initialization done", START_LIMIT)?;
         self.coturn = Some(process);
+        Ok(())
+    }
+
+    /// Starts `wireplug-serverd`, with as many allocations as are asked for.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not listen.
+    pub fn start_serverd(&mut self) -> Result<()> {
+        let shared = self.lab.shared();
+        let text = format!(
+            "listen = \"{SERVERD}\"\ntls = false\nudp = [\"{SERVER_LEFT}:{STUN_PORT}\"]\nstate-dir = {:?}\n\
+             [relay]\nallocations = 1000000\nallocations-per-address = 1000000\n",
+            shared.file("serverd-state").display().to_string()
+        );
+        let config = shared.write("serverd.toml", &text)?.display().to_string();
+        let program = shared.binaries.path("wireplug-serverd")?.display().to_string();
+        let env = shared.binaries.environment();
+        let process = self.spawn("serverd", &[&program, "--config", &config], &env)?;
+        wait_for("wireplug-serverd to listen", START_LIMIT, || {
+            running(Some(&process), "wireplug-serverd")?;
+            Ok(listens(&process, SERVERD.port()).then_some(()))
+        })?;
+        self.serverd = Some(process);
         Ok(())
     }
 
@@ -158,18 +197,39 @@ impl LoadLab {
         self.load("search", traffic, &["--milliseconds", &milliseconds])
     }
 
+    /// Starts `wireplug-serverd` anew, and measures its memory with so many idle allocations.
+    ///
+    /// # Errors
+    /// As [`Self::start_serverd`]; when the server refuses an allocation.
+    pub fn idle(&mut self, allocations: usize) -> Result<IdleReport> {
+        if let Some(serverd) = self.serverd.take() {
+            serverd.kill();
+        }
+        self.start_serverd()?;
+        let traffic = Traffic { through: Through::Wireplug, pairs: allocations, size: 0 };
+        let [left, right] = MANY.map(|(address, _)| address);
+        self.load_between([left, right], "idle", traffic, &[])
+    }
+
     /// The lab that it is made of.
     pub fn lab(&self) -> &Lab {
         &self.lab
     }
 
     fn load<T: DeserializeOwned>(&self, task: &str, traffic: Traffic, more: &[&str]) -> Result<T> {
-        let (left, right) = match traffic.through {
-            Through::Cable => (LEFT_CABLE, RIGHT_CABLE),
-            Through::Kernel | Through::Coturn | Through::CoturnFromPeer => (LEFT, RIGHT),
-        };
+        let ends = if traffic.through == Through::Cable { [LEFT_CABLE, RIGHT_CABLE] } else { [LEFT, RIGHT] };
+        self.load_between(ends, task, traffic, more)
+    }
+
+    fn load_between<T: DeserializeOwned>(
+        &self,
+        [left, right]: [Ipv4Addr; 2],
+        task: &str,
+        traffic: Traffic,
+        more: &[&str],
+    ) -> Result<T> {
         let program = self.lab.shared().binaries.path("wireplug-load")?.display().to_string();
-        let mut args: Vec<String> = ["nice", "-n", NICENESS, &program, task].map(str::to_owned).into();
+        let mut args: Vec<String> = FIRST.into_iter().chain([&*program, task]).map(str::to_owned).collect();
         let mut option = |name: &str, value: String| args.extend([name.to_owned(), value]);
         option("--left", format!("{}={left}", self.left.name()));
         option("--right", format!("{}={right}", self.right.name()));
@@ -181,6 +241,11 @@ impl LoadLab {
             Through::Coturn | Through::CoturnFromPeer => {
                 option("--turn", TURN.to_string());
                 option("--server-pid", running(self.coturn.as_ref(), "coturn")?.pid().to_string());
+            }
+            Through::Wireplug => {
+                option("--wireplug", SERVERD.to_string());
+                let serverd = running(self.serverd.as_ref(), "wireplug-serverd")?;
+                option("--server-pid", serverd.pid().to_string());
             }
         }
         if traffic.through == Through::CoturnFromPeer {
@@ -194,8 +259,9 @@ impl LoadLab {
     /// Starts a program on the server's host, on the server's core.
     fn spawn(&self, label: &str, command: &[&str], env: &[(&str, &str)]) -> Result<Process> {
         let core = SERVER_CORE.to_string();
-        let args = [&["-n", NICENESS, "taskset", "--cpu-list", &core], command].concat();
-        self.lab.shared().spawn(&self.server, label, Path::new("nice"), &args, env)
+        let [chrt, priority @ ..] = FIRST;
+        let args = [&priority[..], &["taskset", "--cpu-list", &core], command].concat();
+        self.lab.shared().spawn(&self.server, label, Path::new(chrt), &args, env)
     }
 }
 

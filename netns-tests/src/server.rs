@@ -178,7 +178,7 @@ impl Server {
 }
 
 /// Whether anything listens on a TCP port in the process's namespace.
-fn listens(process: &Process, port: u16) -> bool {
+pub(crate) fn listens(process: &Process, port: u16) -> bool {
     /// `TCP_LISTEN` in /proc/net/tcp.
     const LISTEN: &str = "0A";
     ["tcp", "tcp6"].iter().any(|table| {

@@ -1,4 +1,6 @@
-//! `cargo xtask bench connect`: how long the first ping takes, and what a settled daemon costs.
+//! `cargo xtask bench`. Here `connect`: how long the first ping takes, and what a settled daemon costs.
+
+pub(crate) mod relay;
 
 use std::thread;
 use std::time::Duration;
@@ -60,6 +62,7 @@ pub(crate) fn connect(arguments: &ConnectArguments) -> Result<()> {
                 stale_endpoints: matches!(column, Start::Stale),
                 one_way_delay,
                 binaries: Some(binaries.clone()),
+                ..PairOptions::default()
             };
             print!("{:>15}", figure(&measure([a, b], &options, column.traffic(), arguments.runs)));
             // The table grows before the reader's eyes; a closed pipe ends it.

@@ -74,6 +74,6 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 /// The workspace's root: two above this crate.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

@@ -83,6 +83,23 @@ enum Bench {
     /// Time from the second daemon's start to the first answered ping over the tunnel, for each pair of NATs
     /// that can be direct; and what a settled daemon costs.
     Connect(ConnectArguments),
+    /// What the relay's forwarding costs, side by side with coturn and the kernel's own forwarding: packets for each
+    /// CPU-second, the highest rate without loss, added latency, and memory of idle allocations. Takes about ten minutes, and
+    /// both of the machine's first two cores. Writes its section of docs/BENCHMARKS.md.
+    Relay(RelayArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct RelayArguments {
+    /// Windows for each figure; the median is printed.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// A few seconds with a part of the figures, each from one short window; writes nothing.
+    #[arg(long)]
+    quick: bool,
+    /// Measures only these, and writes nothing.
+    #[arg(value_enum)]
+    ways: Vec<bench::relay::RelayWay>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -119,6 +136,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Task::Demo { first, second, delay } => demo::run([*first, *second], *delay),
         Task::Test { fuzz, filters } => suite::run(*fuzz, filters),
         Task::Bench(Bench::Connect(arguments)) => bench::connect(arguments),
+        Task::Bench(Bench::Relay(arguments)) => bench::relay::run(arguments),
         Task::Vm(arguments) => {
             packages::ensure()?;
             vm::Vm::prepare()?.run(arguments)

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// Programs, and the packages of Debian and Ubuntu that hold them.
-const PACKAGES: [(&str, &str); 13] = [
+const PACKAGES: [(&str, &str); 16] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
@@ -18,6 +18,9 @@ const PACKAGES: [(&str, &str); 13] = [
     ("ping", "iputils-ping"),
     ("conntrack", "conntrack"),
     ("chrt", "util-linux"),
+    ("taskset", "util-linux"),
+    ("turnserver", "coturn"),
+    ("iperf3", "iperf3"),
     ("miniupnpd", "miniupnpd-nftables"),
     ("avahi-daemon", "avahi-daemon"),
     ("avahi-browse", "avahi-utils"),

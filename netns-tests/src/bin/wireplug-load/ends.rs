@@ -21,6 +21,24 @@ pub(crate) struct Way {
     pub(crate) to: UdpSocket,
     /// How many bytes the receiver finds before each datagram.
     pub(crate) skip: usize,
+    /// Gives back what a server keeps for the pair.
+    pub(crate) _farewell: Option<Farewell>,
+}
+
+/// A datagram that is sent when the pair is dropped.
+#[derive(Debug)]
+pub(crate) struct Farewell {
+    /// Where from; connected.
+    pub(crate) socket: UdpSocket,
+    /// What.
+    pub(crate) datagram: Vec<u8>,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        // Without it the server keeps the place until it expires.
+        let _ = self.socket.send(&self.datagram);
+    }
 }
 
 /// A host that has ends of pairs: a namespace and the address to use there.
@@ -61,10 +79,10 @@ impl Place {
 }
 
 /// Pairs with nothing but a router, or a cable, between them.
-pub(crate) fn plain(left: &Place, right: &Place, pairs: usize) -> Result<Vec<Way>> {
+pub(crate) fn plain([left, right]: [&Place; 2], pairs: usize) -> Result<Vec<Way>> {
     let way = |(from, to): (UdpSocket, UdpSocket)| {
         from.connect(to.local_addr()?)?;
-        Ok(Way { from, prefix: Vec::new(), to, skip: 0 })
+        Ok(Way { from, prefix: Vec::new(), to, skip: 0, _farewell: None })
     };
     left.sockets(pairs)?.into_iter().zip(right.sockets(pairs)?).map(way).collect()
 }

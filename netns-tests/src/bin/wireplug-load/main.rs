@@ -4,8 +4,11 @@
 //! standard output, one JSON object on a line.
 
 mod ends;
+mod idle;
 mod machine;
 mod packet;
+mod relay;
+mod rendezvous;
 mod search;
 mod traffic;
 mod turn;
@@ -17,7 +20,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 
-use crate::ends::{Place, Way};
+use crate::ends::Place;
+use crate::rendezvous::Rendezvous;
 use crate::traffic::{Traffic, Window};
 
 /// Sends WireGuard-shaped datagrams over many pairs at a rate, and counts what arrives.
@@ -52,6 +56,11 @@ enum Task {
         #[arg(long, default_value_t = 1000)]
         milliseconds: u64,
     },
+    /// Memory of the server with idle allocations; the addresses of the ends are the first of many.
+    Idle {
+        #[command(flatten)]
+        pairs: Pairs,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -71,6 +80,9 @@ struct Pairs {
     /// A TURN server that relays; without one the ends send to each other.
     #[arg(long)]
     turn: Option<SocketAddrV4>,
+    /// The WebSocket (without TLS) of a wireplug-serverd that relays.
+    #[arg(long, conflicts_with = "turn")]
+    wireplug: Option<SocketAddrV4>,
     /// With --turn: the plain peer sends, instead of the TURN client.
     #[arg(long, requires = "turn")]
     from_peer: bool,
@@ -83,21 +95,22 @@ struct Pairs {
 }
 
 impl Pairs {
-    fn traffic(&self) -> Result<Traffic> {
+    /// Makes the pairs; the connections keep their places on a relay.
+    fn traffic(&self) -> Result<(Traffic, Option<[Rendezvous; 2]>)> {
         if let Some(core) = self.core {
             machine::stay_on(core)?;
         }
-        Traffic::new(self.ways()?, self.size)
-    }
-
-    fn ways(&self) -> Result<Vec<Way>> {
-        match self.turn {
-            Some(server) => {
-                let sender = if self.from_peer { turn::Sender::Peer } else { turn::Sender::Client };
-                turn::pairs(server, [&self.left, &self.right], self.count, self.size, sender)
-            }
-            None => ends::plain(&self.left, &self.right, self.count),
-        }
+        let places = [&self.left, &self.right];
+        let (ways, connections) = if let Some(server) = self.wireplug {
+            let (ways, connections) = relay::pairs(server, places, self.count)?;
+            (ways, Some(connections))
+        } else if let Some(server) = self.turn {
+            let sender = if self.from_peer { turn::Sender::Peer } else { turn::Sender::Client };
+            (turn::pairs(server, places, self.count, self.size, sender)?, None)
+        } else {
+            (ends::plain(places, self.count)?, None)
+        };
+        Ok((Traffic::new(ways, self.size)?, connections))
     }
 }
 
@@ -123,10 +136,11 @@ fn run(task: &Task) -> Result<String> {
                 server: pairs.server_pid,
                 time_sending: *time_sending,
             };
-            serde_json::to_string(&pairs.traffic()?.measure(&window)?)
+            let (mut traffic, _places) = pairs.traffic()?;
+            serde_json::to_string(&traffic.measure(&window)?)
         }
         Task::Search { pairs, milliseconds } => {
-            let mut traffic = pairs.traffic()?;
+            let (mut traffic, _places) = pairs.traffic()?;
             let duration = Duration::from_millis(*milliseconds);
             let found = search::highest_rate(|rate| {
                 traffic.measure(&Window {
@@ -137,6 +151,11 @@ fn run(task: &Task) -> Result<String> {
                 })
             })?;
             serde_json::to_string(&found)
+        }
+        Task::Idle { pairs } => {
+            let server = pairs.wireplug.context("--wireplug is missing")?;
+            let pid = pairs.server_pid.context("--server-pid is missing")?;
+            serde_json::to_string(&idle::measure(server, [&pairs.left, &pairs.right], pairs.count, pid)?)
         }
     };
     report.context("cannot write the report")

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::ends::{Place, Way};
+use crate::ends::{Farewell, Place, Way};
+use crate::rendezvous::random;
 
 /// RFC 8489 section 5.
 const COOKIE: u32 = 0x2112_A442;
@@ -18,11 +19,13 @@ const SUCCESS: u16 = 0x0100;
 
 /// Methods, RFC 8656 section 17.
 const ALLOCATE: u16 = 0x003;
+const REFRESH: u16 = 0x004;
 const CREATE_PERMISSION: u16 = 0x008;
 const CHANNEL_BIND: u16 = 0x009;
 
 /// Attributes, RFC 8656 section 18.
 const CHANNEL_NUMBER: u16 = 0x000C;
+const LIFETIME: u16 = 0x000D;
 const XOR_PEER_ADDRESS: u16 = 0x0012;
 const XOR_RELAYED_ADDRESS: u16 = 0x0016;
 const REQUESTED_TRANSPORT: u16 = 0x0019;
@@ -58,14 +61,21 @@ pub(crate) fn pairs(
     let ends = left.sockets(pairs)?.into_iter().zip(right.sockets(pairs)?);
     ends.map(|(client, peer)| {
         let relayed = bind(&client, server, peer.local_addr()?)?;
+        let farewell = Some(Farewell { socket: client.try_clone()?, datagram: release()? });
         match sender {
             Sender::Client => {
                 let prefix = [FIRST_CHANNEL.to_be_bytes(), u16::try_from(size)?.to_be_bytes()].concat();
-                Ok(Way { from: client, prefix, to: peer, skip: 0 })
+                Ok(Way { from: client, prefix, to: peer, skip: 0, _farewell: farewell })
             }
             Sender::Peer => {
                 peer.connect(relayed)?;
-                Ok(Way { from: peer, prefix: Vec::new(), to: client, skip: CHANNEL_HEADER_LEN })
+                Ok(Way {
+                    from: peer,
+                    prefix: Vec::new(),
+                    to: client,
+                    skip: CHANNEL_HEADER_LEN,
+                    _farewell: farewell,
+                })
             }
         }
     })
@@ -77,21 +87,25 @@ fn bind(client: &UdpSocket, server: SocketAddrV4, peer: SocketAddr) -> Result<So
     client.connect(server)?;
     client.set_read_timeout(Some(ANSWER_LIMIT))?;
     let SocketAddr::V4(peer) = peer else { bail!("the lab's peers have IPv4 addresses, not {peer}") };
-    let answer = ask(client, ALLOCATE, 1, &[(REQUESTED_TRANSPORT, vec![UDP, 0, 0, 0])])?;
+    let answer = ask(client, ALLOCATE, &[(REQUESTED_TRANSPORT, vec![UDP, 0, 0, 0])])?;
     let relayed = attribute(&answer, XOR_RELAYED_ADDRESS)
         .and_then(xor_address)
         .context("the TURN server's answer to Allocate has no relayed IPv4 address")?;
     let address = (XOR_PEER_ADDRESS, xored(peer));
-    ask(client, CREATE_PERMISSION, 2, std::slice::from_ref(&address))?;
+    ask(client, CREATE_PERMISSION, std::slice::from_ref(&address))?;
     let [high, low] = FIRST_CHANNEL.to_be_bytes();
-    ask(client, CHANNEL_BIND, 3, &[(CHANNEL_NUMBER, vec![high, low, 0, 0]), address])?;
+    ask(client, CHANNEL_BIND, &[(CHANNEL_NUMBER, vec![high, low, 0, 0]), address])?;
     Ok(relayed)
 }
 
+/// The request that ends the allocation (RFC 8656 section 7.1), or the next load from the same port would meet it.
+fn release() -> Result<Vec<u8>> {
+    Ok(message(REFRESH, random()?, &[(LIFETIME, vec![0; 4])]))
+}
+
 /// Sends a request until it is answered; returns the attributes of the success.
-fn ask(socket: &UdpSocket, method: u16, number: u8, attributes: &[(u16, Vec<u8>)]) -> Result<Vec<u8>> {
-    // RFC 8489 section 5: the transaction id must be unique for this client's address only, which is new.
-    let transaction = [number; 12];
+fn ask(socket: &UdpSocket, method: u16, attributes: &[(u16, Vec<u8>)]) -> Result<Vec<u8>> {
+    let transaction = random()?;
     let request = message(method, transaction, attributes);
     let mut buffer = [0; 1500];
     for _ in 0..TRIES {

@@ -1,0 +1,165 @@
+//! `cargo xtask bench relay`: what forwarding costs, side by side with coturn and the kernel.
+
+mod figures;
+mod page;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use wireplug_lab::{Binaries, HighestRate, LoadLab, LoadReport, Through, Traffic};
+
+use crate::{RelayArguments, cargo, packages};
+use figures::{Each, Figures, Row, Shape, Way, median};
+
+pub(crate) use figures::Way as RelayWay;
+
+/// Datagrams a second that all are offered; none: as many as the load can send.
+const RATES: [Option<f64>; 3] = [Some(10_000.0), Some(100_000.0), None];
+/// Bytes of each datagram.
+const SIZES: [usize; 2] = [1400, 100];
+/// Pairs that send, one after another.
+const PAIRS: [usize; 2] = [1, 50];
+/// Datagrams a second at which latency is measured: each finds an idle server.
+const LOW_RATE: f64 = 1000.0;
+
+/// How long each window of traffic is.
+const WINDOW: Duration = Duration::from_millis(1000);
+/// How long each window of the search for the highest rate is.
+const SEARCH_WINDOW: Duration = Duration::from_millis(500);
+/// All windows of a quick run.
+const QUICK_WINDOW: Duration = Duration::from_millis(200);
+
+pub(crate) fn run(arguments: &RelayArguments) -> Result<()> {
+    packages::ensure()?;
+    let binaries = binaries()?;
+    let mut lab = LoadLab::new(binaries)?;
+    let ways: Vec<Way> = Way::ALL
+        .into_iter()
+        .filter(|way| arguments.ways.is_empty() || arguments.ways.contains(way))
+        .collect();
+    for way in &ways {
+        match way {
+            Way::Wireplug => lab.start_serverd()?,
+            Way::Coturn => lab.start_coturn()?,
+            Way::Kernel => {}
+        }
+    }
+    let runs = if arguments.quick { 1 } else { arguments.runs.max(1) };
+    let mut bench = Bench { lab, ways, runs, quick: arguments.quick };
+    let result = bench.measure();
+    if let Err(error) = &result {
+        bench.lab.lab().fail(&format!("{error:#}"));
+    }
+    let page = page::render(&result?)?;
+    println!("{page}");
+    if arguments.quick || !arguments.ways.is_empty() { Ok(()) } else { page::write(&page) }
+}
+
+/// The release builds of the server and of the load.
+fn binaries() -> Result<Binaries> {
+    let dir = match std::env::var_os("WIREPLUG_LAB_BINARIES") {
+        Some(dir) => dir.into(),
+        None => {
+            let programs = ["--bin", "wireplug-serverd", "--bin", "wireplug-load"];
+            let packages = ["build", "--quiet", "--release", "-p", "wireplug-serverd", "-p", "wireplug-lab"];
+            cargo::run(&[&packages[..], &programs].concat(), &[])?;
+            cargo::target_dir()?.join("release")
+        }
+    };
+    Ok(Binaries::in_dir(dir).logging("warn"))
+}
+
+struct Bench {
+    lab: LoadLab,
+    ways: Vec<Way>,
+    runs: usize,
+    quick: bool,
+}
+
+impl Bench {
+    fn measure(&mut self) -> Result<Figures> {
+        let shapes: Vec<Shape> =
+            PAIRS.iter().flat_map(|&pairs| SIZES.map(|size| Shape { pairs, size })).collect();
+        let shapes = if self.quick { &shapes[..1] } else { &shapes[..] };
+        let mut figures = Figures { ways: self.ways.clone(), runs: self.runs, ..Figures::default() };
+        for &shape in shapes {
+            for rate in RATES {
+                eprintln!("{shape}, {}", figures::rate(rate));
+                figures.rows.push(self.row(shape, rate)?);
+            }
+        }
+        for &shape in shapes {
+            eprintln!("{shape}, added latency");
+            figures.latency.push((shape, self.latency(shape)?));
+        }
+        if !self.quick {
+            for &shape in shapes {
+                eprintln!("{shape}, highest rate without loss");
+                figures.highest.push((shape, self.highest(shape)?));
+            }
+        }
+        if !self.quick && self.ways.contains(&Way::Wireplug) {
+            eprintln!("{IDLE_ALLOCATIONS} idle allocations");
+            figures.idle = Some(self.lab.idle(IDLE_ALLOCATIONS)?);
+        }
+        Ok(figures)
+    }
+
+    /// What each way costs at this rate. The ways take turns, so that whatever else the machine does meets all of them.
+    fn row(&self, shape: Shape, rate: Option<f64>) -> Result<Row> {
+        let mut row = Row {
+            shape,
+            rate,
+            ways: self.ways.iter().map(|way| (*way, Vec::new())).collect(),
+            cable: Vec::new(),
+        };
+        for _ in 0..self.runs {
+            for (way, reports) in &mut row.ways {
+                reports.push(self.window(way.through(), shape, rate)?);
+            }
+            row.cable.push(self.window(Through::Cable, shape, rate)?);
+        }
+        Ok(row)
+    }
+
+    /// The latency that each way adds to a cable's, in nanoseconds.
+    fn latency(&self, shape: Shape) -> Result<Each<Option<f64>>> {
+        let mut latencies = vec![Vec::new(); self.ways.len() + 1];
+        let all = self.ways.iter().map(|way| way.through()).chain([Through::Cable]);
+        for _ in 0..self.runs {
+            for (through, latencies) in all.clone().zip(&mut latencies) {
+                let report = self.window(through, shape, Some(LOW_RATE))?;
+                latencies.extend(report.latency_ns.map(figures::number));
+            }
+        }
+        let mut medians = latencies.iter_mut().map(|latencies| median(latencies)).collect::<Vec<_>>();
+        let cable =
+            medians.pop().flatten().context("nothing came over the cable: is the machine overloaded?")?;
+        Ok(self
+            .ways
+            .iter()
+            .copied()
+            .zip(medians)
+            .map(|(way, latency)| (way, latency.map(|ns| ns - cable)))
+            .collect())
+    }
+
+    fn highest(&self, shape: Shape) -> Result<Each<HighestRate>> {
+        let search = |way: Way| Ok((way, self.lab.search(shape.through(way.through()), SEARCH_WINDOW)?));
+        self.ways.iter().copied().map(search).collect()
+    }
+
+    fn window(&self, through: Through, shape: Shape, rate: Option<f64>) -> Result<LoadReport> {
+        let window = if self.quick { QUICK_WINDOW } else { WINDOW };
+        Ok(self.lab.rate(shape.through(through), rate, window)?)
+    }
+}
+
+/// Allocations whose memory is measured.
+const IDLE_ALLOCATIONS: usize = 100_000;
+
+impl Shape {
+    fn through(self, through: Through) -> Traffic {
+        Traffic { through, pairs: self.pairs, size: self.size }
+    }
+}

@@ -1,0 +1,221 @@
+//! The figures as a section of docs/BENCHMARKS.md.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use wireplug_lab::{LOAD_CORE, SERVER_CORE};
+
+use super::figures::{Figures, Row, Shape, Way, grouped, number, rate};
+use crate::cargo;
+
+/// The lines between which the section stands.
+const BEGIN: &str = "<!-- `cargo xtask bench relay` writes from here -->";
+const END: &str = "<!-- to here -->";
+
+/// The section, from one marker to the other.
+pub(crate) fn render(figures: &Figures) -> Result<String> {
+    let mut page = format!("{BEGIN}\n");
+    machine(&mut page, figures)?;
+    costs(&mut page, figures)?;
+    latency(&mut page, figures)?;
+    highest(&mut page, figures)?;
+    idle(&mut page, figures)?;
+    goals(&mut page, figures)?;
+    page.push_str(END);
+    Ok(page)
+}
+
+/// Puts the section in its place in docs/BENCHMARKS.md.
+pub(crate) fn write(section: &str) -> Result<()> {
+    let path = path();
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let place = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let Some((before, after)) = place else {
+        bail!("{} has no lines {BEGIN:?} and {END:?} to write between", path.display());
+    };
+    fs::write(&path, format!("{before}{section}{after}"))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    eprintln!("written to {}", path.display());
+    Ok(())
+}
+
+fn path() -> PathBuf {
+    cargo::root().join("docs/BENCHMARKS.md")
+}
+
+fn machine(page: &mut String, figures: &Figures) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    writeln!(
+        page,
+        "{}, {cores} cores; Linux {}; coturn {}; wireplug {}. Medians of {} windows.",
+        processor().unwrap_or_else(|| "unknown processor".to_owned()),
+        output(&["uname", "-r"])?,
+        output(&["dpkg-query", "-W", "-f", "${Version}", "coturn"]).unwrap_or_else(|_| "unknown".to_owned()),
+        output(&["git", "describe", "--always"]).unwrap_or_else(|_| "unknown".to_owned()),
+        figures.runs
+    )?;
+    writeln!(
+        page,
+        "The server ran on core {SERVER_CORE}, senders and receivers together on core {LOAD_CORE}, both before \
+         everything else on the machine (SCHED_FIFO)."
+    )?;
+    Ok(())
+}
+
+fn costs(page: &mut String, figures: &Figures) -> Result<()> {
+    writeln!(
+        page,
+        "\nPackets forwarded for each CPU-second; in brackets packets a second that arrived where some were lost:\n"
+    )?;
+    header(page, figures, &["traffic", "offered"], &["wireplug / coturn"])?;
+    for row in &figures.rows {
+        write!(page, "| {} | {} |", row.shape, rate(row.rate))?;
+        for &way in &figures.ways {
+            write!(page, " {} |", cost(row, way))?;
+        }
+        writeln!(page, " {} |", times(advantage(row)))?;
+    }
+    Ok(())
+}
+
+fn latency(page: &mut String, figures: &Figures) -> Result<()> {
+    writeln!(page, "\nMedian latency added at 1,000 packets a second, in microseconds:\n")?;
+    header(page, figures, &["traffic"], &[])?;
+    for (shape, ways) in &figures.latency {
+        write!(page, "| {shape} |")?;
+        for (_, added) in ways {
+            write!(page, " {} |", added.map_or_else(|| "-".to_owned(), |ns| format!("{:.1}", ns / 1000.0)))?;
+        }
+        writeln!(page)?;
+    }
+    Ok(())
+}
+
+fn highest(page: &mut String, figures: &Figures) -> Result<()> {
+    if figures.highest.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        page,
+        "\nHighest rate without loss, in packets a second (≥: the load could not send more; in brackets packets for \
+         each CPU-second at that rate):\n"
+    )?;
+    header(page, figures, &["traffic"], &[])?;
+    for (shape, ways) in &figures.highest {
+        write!(page, "| {shape} |")?;
+        for (_, found) in ways {
+            let Some(best) = &found.best else {
+                write!(page, " always some |")?;
+                continue;
+            };
+            let sign = if found.limited_by_load { "≥ " } else { "" };
+            let cost = best.forwarded_per_cpu_second();
+            let cost = cost.map(|cost| format!(" ({})", grouped(cost))).unwrap_or_default();
+            write!(page, " {sign}{}{cost} |", grouped(best.rate()))?;
+        }
+        writeln!(page)?;
+    }
+    Ok(())
+}
+
+fn idle(page: &mut String, figures: &Figures) -> Result<()> {
+    let Some(idle) = &figures.idle else { return Ok(()) };
+    writeln!(
+        page,
+        "\nResident memory of wireplug-serverd with {} idle allocations:\n",
+        grouped(number(idle.allocations))
+    )?;
+    writeln!(page, "| after | MiB | bytes more for each allocation |\n|---|--:|--:|")?;
+    let first = idle.stages.first().map_or(0, |(_, kib)| *kib);
+    for (stage, kib) in &idle.stages {
+        let each = number(kib.saturating_sub(first)) * 1024.0 / number(idle.allocations.max(1));
+        writeln!(page, "| {stage} | {:.1} | {each:.0} |", number(*kib) / 1024.0)?;
+    }
+    Ok(())
+}
+
+/// What the relay is to reach.
+fn goals(page: &mut String, figures: &Figures) -> Result<()> {
+    let mut goal = |what: &str, found: Option<f64>, holds: &dyn Fn(f64) -> bool, unit: &str| {
+        let Some(found) = found else { return Ok(()) };
+        let verdict = if holds(found) { "reached" } else { "missed" };
+        writeln!(page, "- {what}: {verdict} ({found:.2}{unit})")
+    };
+    let many = figures.row(Shape { pairs: 50, size: 1400 }, Some(100_000.0)).and_then(advantage);
+    let one = figures.row(Shape { pairs: 1, size: 1400 }, None).and_then(advantage);
+    let one_latency = figures.latency.first().and_then(|(_, ways)| {
+        let of = |wanted: Way| ways.iter().find(|(way, _)| *way == wanted).and_then(|(_, ns)| *ns);
+        Some(of(Way::Wireplug)? / of(Way::Coturn)?)
+    });
+    let memory = figures.idle.as_ref().and_then(|idle| {
+        let (first, last) = (idle.stages.first()?.1, idle.stages.last()?.1);
+        Some(number(last.saturating_sub(first)) * 1024.0 / number(idle.allocations.max(1)))
+    });
+    goal(
+        "\nAt 100,000 a second, 50 pairs, 1,400 bytes at least twice coturn's packets for each CPU-second",
+        many,
+        &|found| found >= 2.0,
+        " times",
+    )?;
+    goal("With one pair at full rate at least four times", one, &|found| found >= 4.0, " times")?;
+    goal(
+        "Latency added at low load no more than coturn's",
+        one_latency,
+        &|found| found <= 1.0,
+        " times coturn's",
+    )?;
+    goal("Less than 1 KB for each idle allocation", memory, &|found| found < 1000.0, " bytes")?;
+    Ok(())
+}
+
+fn header(page: &mut String, figures: &Figures, before: &[&str], after: &[&str]) -> Result<()> {
+    let titles: Vec<&str> = before
+        .iter()
+        .copied()
+        .chain(figures.ways.iter().map(|way| way.title()))
+        .chain(after.iter().copied())
+        .collect();
+    writeln!(page, "| {} |", titles.join(" | "))?;
+    let lines = before.iter().map(|_| "---").chain(titles[before.len()..].iter().map(|_| "--:"));
+    writeln!(page, "|{}|", lines.collect::<Vec<_>>().join("|"))?;
+    Ok(())
+}
+
+/// Packets for each CPU-second, and what arrived if not all did.
+fn cost(row: &Row, way: Way) -> String {
+    let cost = row.per_cpu_second(way).map_or_else(|| "-".to_owned(), grouped);
+    match (row.lost(way), row.throughput(way)) {
+        (Some(lost), Some(arrived)) if lost > 0.0 => format!("{cost} ({})", grouped(arrived)),
+        _ => cost,
+    }
+}
+
+/// How many times coturn's packets wireplug forwards for the same CPU time.
+fn advantage(row: &Row) -> Option<f64> {
+    Some(row.per_cpu_second(Way::Wireplug)? / row.per_cpu_second(Way::Coturn)?)
+}
+
+fn times(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}"))
+}
+
+fn processor() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("model name"))?;
+    Some(line.trim_start_matches([' ', '\t', ':']).to_owned())
+}
+
+fn output(command: &[&str]) -> Result<String> {
+    let output = Command::new(command[0])
+        .args(&command[1..])
+        .current_dir(cargo::root())
+        .output()
+        .with_context(|| format!("cannot start {}", command[0]))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    }
+    bail!("`{}` failed with {}", command.join(" "), output.status)
+}
