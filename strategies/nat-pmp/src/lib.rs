@@ -16,9 +16,9 @@ use std::net::{IpAddr, SocketAddr};
 use natpmp::Error;
 use wireplug_core::{Tier, is_global};
 use wireplug_strategy::inventory;
-use wireplug_strategy::mapping::{self, Ask, Checked, EpochRule, Grant, MapError, Protocol, Settings};
+use wireplug_strategy::mapping::{self, Ask, Checked, EpochRule, Grant, MapError, Protocol};
 use wireplug_strategy::options;
-use wireplug_strategy::{BoxFuture, ConfigError, Context, Failure, Gateway, Listen, Registration, Strategy};
+use wireplug_strategy::{BoxFuture, ConfigError, Context, Gateway, Listen, Registration, Strategy};
 
 use client::Client;
 
@@ -36,24 +36,11 @@ inventory::submit! {
     }
 }
 
-struct Configured(Settings);
-
 fn build(table: &toml::Table) -> Result<Box<dyn Strategy>, ConfigError> {
-    Ok(Box::new(Configured(options::parse(table, &mapping::OPTIONS)?)))
+    Ok(mapping::strategy(NatPmp, options::parse(table, &mapping::OPTIONS)?))
 }
 
-impl Strategy for Configured {
-    fn run(self: Box<Self>, context: Context) -> BoxFuture<'static, Result<(), Failure>> {
-        Box::pin(async move {
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed)
-                .map_err(|error| Failure(format!("the system gives no randomness: {error}")))?;
-            mapping::run(NatPmp, self.0, seed, context).await
-        })
-    }
-}
-
-/// The protocol, for [`mapping::run`].
+/// The protocol, for [`mapping::strategy`].
 struct NatPmp;
 
 impl Protocol for NatPmp {

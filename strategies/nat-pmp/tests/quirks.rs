@@ -3,16 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{GATEWAY, Lab, OUTSIDE, PORT, SOURCE, candidates, last_note, seconds, start};
 use tokio::time::Instant;
 use wireplug_core::{Endpoint, Proof, Tier};
 use wireplug_nat_pmp as _;
 use wireplug_strategy::Mapped;
 use wireplug_strategy::kit::gateway::{Heard, Manner, NOTICE_PORT};
+use wireplug_strategy::kit::home::{
+    GATEWAY, Home, OUTSIDE, PORT, SOURCE, candidates, last_note, seconds, start,
+};
 
 /// The mapping requests: inner port, outer port, lifetime.
 fn map_requests(heard: &[Heard]) -> Vec<(u16, u16, u32)> {
@@ -28,7 +28,7 @@ fn map_requests(heard: &[Heard]) -> Vec<(u16, u16, u32)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_mapping_is_a_candidate_for_the_server_to_prove() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     let candidate = run.host.standing().candidates.into_values().next().unwrap();
     assert_eq!(candidate.endpoint.to_string(), "5.6.7.8:51820");
@@ -40,7 +40,7 @@ async fn a_mapping_is_a_candidate_for_the_server_to_prove() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_asked_while_no_mapping_is_needed() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let mut place = lab.place();
     place.situation.mapping_wanted = false;
     let run = start(place.clone(), &toml::Table::new());
@@ -56,7 +56,7 @@ async fn nothing_is_asked_while_no_mapping_is_needed() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_tunnel_settled_on_stays_when_nobody_asks_any_more() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     run.change(|place| (place.situation.wanted, place.situation.mapping_wanted) = (false, false));
     run.after(Duration::from_hours(30)).await;
@@ -68,7 +68,7 @@ async fn what_a_tunnel_settled_on_stays_when_nobody_asks_any_more() {
 
 #[tokio::test(start_paused = true)]
 async fn n1_suggested_port_zero_is_never_sent_and_a_refused_one_replaced_by_a_random_one() {
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| {
         script.natpmp.refuses_port_zero = true;
         script.natpmp.refuses = vec![PORT];
@@ -87,7 +87,7 @@ async fn n1_suggested_port_zero_is_never_sent_and_a_refused_one_replaced_by_a_ra
 #[tokio::test(start_paused = true)]
 async fn n2_private_outer_address_is_said_and_nothing_is_mapped() {
     for outside in ["192.168.100.2", "100.64.3.4", "0.0.0.0", "10.1.2.3", "127.0.0.1"] {
-        let lab = Lab::new(GATEWAY, SOURCE, outside);
+        let lab = Home::at(GATEWAY, SOURCE, outside);
         let run = lab.start();
         run.after(seconds(60)).await;
         assert!(candidates(&run).is_empty());
@@ -104,7 +104,7 @@ async fn n2_private_outer_address_is_said_and_nothing_is_mapped() {
 #[tokio::test(start_paused = true)]
 async fn n3_a_refusal_is_reported_with_its_reason_and_retried_slowly() {
     for (result, words) in [(2, "not authorized"), (3, "no outer address"), (4, "out of resources")] {
-        let lab = Lab::home();
+        let lab = Home::default();
         lab.router.change(|script| script.natpmp.denies = Some(result));
         let run = lab.start();
         run.after(seconds(3600)).await;
@@ -120,7 +120,7 @@ async fn n3_a_refusal_is_reported_with_its_reason_and_retried_slowly() {
 
 #[tokio::test(start_paused = true)]
 async fn n4_deletion_has_port_zero_lifetime_zero_and_is_for_udp() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     run.stop(seconds(1)).await.unwrap();
     assert_eq!(map_requests(&lab.router.heard())[1..], [(PORT, 0, 0)]);
@@ -129,7 +129,7 @@ async fn n4_deletion_has_port_zero_lifetime_zero_and_is_for_udp() {
 
 #[tokio::test(start_paused = true)]
 async fn n5_rebooted_gateway_is_mapped_again() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     lab.router.reboot();
     run.after(seconds(140)).await;
@@ -148,7 +148,7 @@ async fn n5_rebooted_gateway_is_mapped_again() {
 
 #[tokio::test(start_paused = true)]
 async fn n5_a_new_outer_address_replaces_the_old_one() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     lab.router.change(|script| script.outside = "9.8.7.6".parse().unwrap());
     lab.router.wipe();
@@ -158,7 +158,7 @@ async fn n5_a_new_outer_address_replaces_the_old_one() {
 
 #[tokio::test(start_paused = true)]
 async fn n6_a_router_that_speaks_pcp_is_left_to_pcp() {
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| script.natpmp.only_version = Some(2));
     let run = lab.start();
     run.after(seconds(3600)).await;
@@ -168,7 +168,7 @@ async fn n6_a_router_that_speaks_pcp_is_left_to_pcp() {
 
 #[tokio::test(start_paused = true)]
 async fn n7_icmp_refused_fails_at_once() {
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| script.natpmp.manner = Manner::Refuses);
     let started = Instant::now();
     let run = lab.start();
@@ -181,7 +181,7 @@ async fn n7_icmp_refused_fails_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn n7_a_silent_router_costs_a_second_and_then_next_to_nothing() {
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| script.natpmp.manner = Manner::Silent);
     let started = Instant::now();
     let run = lab.start();
@@ -205,7 +205,7 @@ async fn n7_a_silent_router_costs_a_second_and_then_next_to_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn p8_a_shorter_lease_and_another_port_are_taken_as_they_come() {
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| {
         script.longest_lease = 120;
         script.taken = vec![PORT];
@@ -221,7 +221,7 @@ async fn p8_a_shorter_lease_and_another_port_are_taken_as_they_come() {
 
 #[tokio::test(start_paused = true)]
 async fn a1_another_proven_mapping_makes_this_one_go() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     let proven = |endpoint: &str| {
         let strategy = "upnp-igd".parse().unwrap();
@@ -243,7 +243,7 @@ async fn a1_another_proven_mapping_makes_this_one_go() {
 
 #[tokio::test(start_paused = true)]
 async fn a1_the_winners_own_entry_is_let_go_but_not_deleted() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     run.change(|place| {
         let endpoint = Endpoint::new("5.6.7.8:51820".parse().unwrap()).unwrap();
@@ -258,8 +258,8 @@ async fn a1_the_winners_own_entry_is_let_go_but_not_deleted() {
 
 #[tokio::test(start_paused = true)]
 async fn a2_two_hosts_with_one_port_get_two_outer_ports() {
-    let first = Lab::home();
-    let second = Lab { router: first.router.clone(), ..Lab::new(GATEWAY, "192.168.1.6", OUTSIDE) };
+    let first = Home::default();
+    let second = Home { router: first.router.clone(), ..Home::at(GATEWAY, "192.168.1.6", OUTSIDE) };
     let (one, other) = (first.start(), second.start());
     one.after(seconds(1)).await;
     assert_ne!(candidates(&one), candidates(&other));
@@ -268,7 +268,7 @@ async fn a2_two_hosts_with_one_port_get_two_outer_ports() {
 
 #[tokio::test(start_paused = true)]
 async fn a4_killed_without_cleanup_the_next_start_takes_it_over() {
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| script.taken = vec![PORT]);
     let run = lab.mapped().await;
     let memory = run.host.memory();
@@ -294,7 +294,7 @@ async fn a4_killed_without_cleanup_the_next_start_takes_it_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a4_the_leftover_of_another_port_is_removed() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     let mut place = lab.place();
     place.memory = run.host.memory();
@@ -308,7 +308,7 @@ async fn a4_the_leftover_of_another_port_is_removed() {
 
 #[tokio::test(start_paused = true)]
 async fn a5_after_sleep_the_mapping_is_asked_for_again() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     // The machine slept past the lease; the daemon takes it for a new network.
     lab.router.wipe();
@@ -321,7 +321,7 @@ async fn a5_after_sleep_the_mapping_is_asked_for_again() {
 #[tokio::test(start_paused = true)]
 async fn a_lying_router_costs_nothing() {
     // Maps another port than ours: no answer to us.
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| script.natpmp.wrong_port = true);
     let run = lab.start();
     run.after(seconds(600)).await;
@@ -330,7 +330,7 @@ async fn a_lying_router_costs_nothing() {
 
     // Promises no time at all, or for ever.
     for (lease, stands) in [(0, 0), (3, 0), (u32::MAX, 1)] {
-        let lab = Lab::home();
+        let lab = Home::default();
         lab.router.change(|script| script.longest_lease = lease);
         let run = lab.start();
         run.after(seconds(600)).await;
@@ -339,7 +339,7 @@ async fn a_lying_router_costs_nothing() {
     }
 
     // Sends junk before every answer.
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| script.natpmp.junk = Some(vec![0, 0x80, 0]));
     let run = lab.mapped().await;
     assert_eq!(candidates(&run), ["5.6.7.8:51820"]);
@@ -347,7 +347,7 @@ async fn a_lying_router_costs_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_notices_costs_next_to_nothing() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     let before = lab.router.heard().len();
     for epoch in 0..1000u32 {
@@ -364,7 +364,7 @@ async fn a_flood_of_notices_costs_next_to_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_does_not_stop_it() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let mut place = lab.place();
     place.forgets = true;
     let run = start(place, &toml::Table::new());

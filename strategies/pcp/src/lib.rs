@@ -17,13 +17,10 @@ use std::time::Duration;
 
 use wireplug_core::Tier;
 use wireplug_strategy::inventory;
-use wireplug_strategy::mapping::{
-    self, Ask, Checked, EpochRule, Grant, MapError, Protocol, Settings, Site, exchange,
-};
+use wireplug_strategy::mapping::{self, Ask, Checked, EpochRule, Grant, MapError, Protocol, Site, exchange};
 use wireplug_strategy::options;
 use wireplug_strategy::{
-    BoxFuture, ConfigError, Context, Datagrams, Dial, Failure, Gateway, Listen, Registration, Situation,
-    Strategy,
+    BoxFuture, ConfigError, Context, Datagrams, Dial, Gateway, Listen, Registration, Situation, Strategy,
 };
 
 use protocol::request::{Request, Suggestion};
@@ -46,24 +43,11 @@ inventory::submit! {
     }
 }
 
-struct Configured(Settings);
-
 fn build(table: &toml::Table) -> Result<Box<dyn Strategy>, ConfigError> {
-    Ok(Box::new(Configured(options::parse(table, &mapping::OPTIONS)?)))
+    Ok(mapping::strategy(Pcp, options::parse(table, &mapping::OPTIONS)?))
 }
 
-impl Strategy for Configured {
-    fn run(self: Box<Self>, context: Context) -> BoxFuture<'static, Result<(), Failure>> {
-        Box::pin(async move {
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed)
-                .map_err(|error| Failure(format!("the system gives no randomness: {error}")))?;
-            mapping::run(Pcp, self.0, seed, context).await
-        })
-    }
-}
-
-/// The protocol, for [`mapping::run`].
+/// The protocol, for [`mapping::strategy`].
 struct Pcp;
 
 impl Protocol for Pcp {

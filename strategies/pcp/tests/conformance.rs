@@ -2,18 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
-mod common;
-
-use common::{GATEWAY, Lab, OUTSIDE, SOURCE};
 use wireplug_pcp as _;
 use wireplug_strategy::find;
 use wireplug_strategy::kit::Scenario;
+use wireplug_strategy::kit::home::{GATEWAY, Home, OUTSIDE, SOURCE};
 
 fn scenario() -> Scenario {
-    let home = Lab::new(GATEWAY, SOURCE, OUTSIDE);
-    let away = Lab::new("10.0.0.1", "10.0.0.9", "9.8.7.6");
-    let new_port = Lab::new(GATEWAY, SOURCE, OUTSIDE);
-    let gone = Lab::new(GATEWAY, SOURCE, OUTSIDE);
+    let home = Home::at(GATEWAY, SOURCE, OUTSIDE);
+    let away = Home::at("10.0.0.1", "10.0.0.9", "9.8.7.6");
+    let new_port = Home::at(GATEWAY, SOURCE, OUTSIDE);
+    let gone = Home::at(GATEWAY, SOURCE, OUTSIDE);
     gone.router.change(|script| script.pcp.manner = wireplug_strategy::kit::gateway::Manner::Silent);
     for lab in [&home, &away, &new_port] {
         // The kit compares runs that have nothing in common but the router.

@@ -3,16 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use common::{GATEWAY, Lab, OUTSIDE, PORT, SOURCE, candidates, last_note, seconds, start};
 use tokio::time::Instant;
 use wireplug_core::{Endpoint, Proof, Tier};
 use wireplug_pcp as _;
 use wireplug_strategy::kit::gateway::{FakeGateway, Heard, Manner};
+use wireplug_strategy::kit::home::{
+    GATEWAY, Home, OUTSIDE, PORT, SOURCE, candidates, last_note, seconds, start,
+};
 use wireplug_strategy::kit::{Place, address};
 use wireplug_strategy::{Event, Gateway, HostAddress, Mapped};
 
@@ -58,7 +58,7 @@ fn nonces(heard: &[Heard]) -> BTreeSet<Vec<u8>> {
 
 #[tokio::test(start_paused = true)]
 async fn a_mapping_is_a_candidate_for_the_server_to_prove() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     let candidate = run.host.standing().candidates.into_values().next().unwrap();
     assert_eq!(candidate.endpoint.to_string(), "5.6.7.8:51820");
@@ -71,7 +71,7 @@ async fn a_mapping_is_a_candidate_for_the_server_to_prove() {
 
 #[tokio::test(start_paused = true)]
 async fn p1_one_nonce_for_renewal_and_deletion_over_a_restart_too() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     run.after(seconds(4000)).await;
     let memory = run.host.memory();
@@ -86,14 +86,14 @@ async fn p1_one_nonce_for_renewal_and_deletion_over_a_restart_too() {
     assert_eq!(nonces(&heard).len(), 1);
     assert!(map_requests(&heard).len() >= 4);
     // Another mapping has another one.
-    let other = Lab::home();
+    let other = Home::default();
     other.mapped().await;
     assert!(nonces(&other.router.heard()).is_disjoint(&nonces(&heard)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn p1_the_nonce_is_on_disk_before_it_is_sent() {
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| script.pcp.manner = Manner::Silent);
     let run = lab.start();
     run.after(seconds(0)).await;
@@ -108,7 +108,7 @@ async fn p1_the_nonce_is_on_disk_before_it_is_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn p2_epochs_that_jump_either_way_map_again() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     // Further than its clock can be: section 8.5 takes that for a restart as well.
     for age in [seconds(90_000), seconds(3), seconds(1000)] {
@@ -126,7 +126,7 @@ async fn p2_epochs_that_jump_either_way_map_again() {
 
 #[tokio::test(start_paused = true)]
 async fn p3_address_mismatch_is_double_nat() {
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| script.pcp.sees = Some([10, 0, 0, 7].into()));
     let run = lab.start();
     run.after(seconds(60)).await;
@@ -136,7 +136,7 @@ async fn p3_address_mismatch_is_double_nat() {
 
 #[tokio::test(start_paused = true)]
 async fn p3_a_private_outer_address_is_double_nat_and_released() {
-    let lab = Lab::new(GATEWAY, SOURCE, "100.64.9.9");
+    let lab = Home::at(GATEWAY, SOURCE, "100.64.9.9");
     let run = lab.start();
     run.after(seconds(60)).await;
     assert!(candidates(&run).is_empty());
@@ -147,7 +147,7 @@ async fn p3_a_private_outer_address_is_double_nat_and_released() {
 #[tokio::test(start_paused = true)]
 async fn p4_the_lifetime_of_an_error_is_respected() {
     for (code, words) in [(8, "NO_RESOURCES"), (10, "USER_EX_QUOTA"), (2, "NOT_AUTHORIZED")] {
-        let lab = Lab::home();
+        let lab = Home::default();
         lab.router.change(|script| script.pcp.denies = Some((code, 300)));
         let started = Instant::now();
         let run = lab.start();
@@ -160,7 +160,7 @@ async fn p4_the_lifetime_of_an_error_is_respected() {
     }
     // No time, or a hundred years, is not believed.
     for lifetime in [0, u32::MAX] {
-        let lab = Lab::home();
+        let lab = Home::default();
         lab.router.change(|script| script.pcp.denies = Some((8, lifetime)));
         let run = lab.start();
         run.after(seconds(3000)).await;
@@ -170,7 +170,7 @@ async fn p4_the_lifetime_of_an_error_is_respected() {
 
 #[tokio::test(start_paused = true)]
 async fn p5_no_preference_for_ipv4_is_a_mapped_zero() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     let first = &map_requests(&lab.router.heard())[0];
     assert_eq!((first.inner, first.outer), (PORT, PORT));
@@ -184,7 +184,7 @@ async fn p5_no_preference_for_ipv4_is_a_mapped_zero() {
 /// A home with IPv6 alone: a router by its link-local address, and these addresses of ours.
 fn v6_place(router: &FakeGateway, own: &[&str]) -> Place {
     let gateway: IpAddr = "fe80::1".parse().unwrap();
-    let mut situation = Lab::home().situation;
+    let mut situation = Home::default().situation;
     situation.addresses =
         own.iter().map(|ip| HostAddress { temporary: true, ..address(ip.parse().unwrap(), 64) }).collect();
     situation.gateways = vec![Gateway {
@@ -225,7 +225,7 @@ async fn p6_each_ipv6_address_in_use_gets_its_pinhole() {
 
 #[tokio::test(start_paused = true)]
 async fn p7_announce_after_a_reboot_maps_again() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     run.after(seconds(15)).await;
     lab.router.reboot();
@@ -248,7 +248,7 @@ async fn p7_announce_after_a_reboot_maps_again() {
 async fn p8_what_is_given_is_taken_and_renewed_at_half_life_jittered() {
     let mut first_renewals = BTreeSet::new();
     for _ in 0..8 {
-        let lab = Lab::home();
+        let lab = Home::default();
         lab.router.change(|script| {
             script.assigns = Some(40_001);
             script.longest_lease = 1000;
@@ -275,7 +275,7 @@ async fn p8_what_is_given_is_taken_and_renewed_at_half_life_jittered() {
 
 #[tokio::test(start_paused = true)]
 async fn p8_a_router_that_went_away_is_asked_until_the_lease_is_over() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     lab.router.change(|script| script.pcp.manner = Manner::Silent);
     run.after(seconds(3500)).await;
@@ -289,7 +289,7 @@ async fn p8_a_router_that_went_away_is_asked_until_the_lease_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a_router_that_speaks_nat_pmp_is_left_to_nat_pmp() {
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| script.pcp.only_natpmp = true);
     let run = lab.start();
     run.after(seconds(1200)).await;
@@ -300,7 +300,7 @@ async fn a_router_that_speaks_nat_pmp_is_left_to_nat_pmp() {
 #[tokio::test(start_paused = true)]
 async fn refused_and_silent_routers_cost_a_second_at_most() {
     for (manner, tries, after) in [(Manner::Refuses, 1, 20), (Manner::Silent, 3, 1000)] {
-        let lab = Lab::home();
+        let lab = Home::default();
         lab.router.change(|script| script.pcp.manner = manner);
         let started = Instant::now();
         let run = lab.start();
@@ -312,7 +312,7 @@ async fn refused_and_silent_routers_cost_a_second_at_most() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_for_another_mapping_are_not_ours() {
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| script.pcp.wrong_nonce = true);
     let run = lab.start();
     run.after(seconds(30)).await;
@@ -321,7 +321,7 @@ async fn answers_for_another_mapping_are_not_ours() {
 
 #[tokio::test(start_paused = true)]
 async fn a1_another_proven_mapping_makes_this_one_go_but_not_the_other_family() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let mut place = lab.place();
     let v6 = v6_place(&lab.router, &["2a00::5"]);
     place.situation.addresses.extend(v6.situation.addresses);
@@ -341,8 +341,8 @@ async fn a1_another_proven_mapping_makes_this_one_go_but_not_the_other_family() 
 
 #[tokio::test(start_paused = true)]
 async fn a2_two_hosts_with_one_port_get_two_outer_ports() {
-    let first = Lab::home();
-    let second = Lab { router: first.router.clone(), ..Lab::new(GATEWAY, "192.168.1.6", OUTSIDE) };
+    let first = Home::default();
+    let second = Home { router: first.router.clone(), ..Home::at(GATEWAY, "192.168.1.6", OUTSIDE) };
     let (one, other) = (first.start(), second.start());
     one.after(seconds(1)).await;
     assert_eq!((candidates(&one).len(), candidates(&other).len()), (1, 1));
@@ -351,7 +351,7 @@ async fn a2_two_hosts_with_one_port_get_two_outer_ports() {
 
 #[tokio::test(start_paused = true)]
 async fn a4_killed_without_cleanup_the_next_start_takes_it_over() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     let memory = run.host.memory();
     drop(run);
@@ -367,7 +367,7 @@ async fn a4_killed_without_cleanup_the_next_start_takes_it_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a5_after_sleep_the_mapping_is_asked_for_again() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     lab.router.wipe();
     run.change(|place| place.situation.generation += 1);

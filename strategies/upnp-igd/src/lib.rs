@@ -41,7 +41,7 @@ use wireplug_core::Tier;
 use wireplug_strategy::inventory;
 use wireplug_strategy::mapping::{self, Ask, Checked, EpochRule, Grant, MapError, Protocol, Settings, Site};
 use wireplug_strategy::options::{self, OptionDoc};
-use wireplug_strategy::{BoxFuture, ConfigError, Context, Failure, Registration, Situation, Strategy};
+use wireplug_strategy::{BoxFuture, ConfigError, Context, Registration, Situation, Strategy};
 
 use service::Service;
 
@@ -54,8 +54,6 @@ inventory::submit! {
         build,
     }
 }
-
-struct Configured(Settings);
 
 /// The driver's, but for one default: a look at a mapping is two TCP connections here, not one datagram.
 const OPTIONS: &[OptionDoc] = &{
@@ -76,21 +74,10 @@ fn build(table: &toml::Table) -> Result<Box<dyn Strategy>, ConfigError> {
     if !table.contains_key("check") {
         settings.check = CHECK;
     }
-    Ok(Box::new(Configured(settings)))
+    Ok(mapping::strategy(Upnp::default(), settings))
 }
 
-impl Strategy for Configured {
-    fn run(self: Box<Self>, context: Context) -> BoxFuture<'static, Result<(), Failure>> {
-        Box::pin(async move {
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed)
-                .map_err(|error| Failure(format!("the system gives no randomness: {error}")))?;
-            mapping::run(Upnp::default(), self.0, seed, context).await
-        })
-    }
-}
-
-/// The protocol, for [`mapping::run`]. It remembers what it found, so that a renewal searches for nothing.
+/// The protocol, for [`mapping::strategy`]. It remembers what it found, so that a renewal searches for nothing.
 #[derive(Default, Clone)]
 struct Upnp(Arc<Mutex<Vec<Known>>>);
 

@@ -21,6 +21,7 @@
 //! [`FakeHost`] wrote down.
 
 pub mod gateway;
+pub mod home;
 mod host;
 mod limits;
 mod place;

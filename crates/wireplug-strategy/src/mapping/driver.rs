@@ -11,7 +11,7 @@ use super::ledger::{Job, Ledger};
 use super::record::Record;
 use super::{Ask, Checked, Grant, LONGEST_CALL, MapError, Protocol, Settings};
 use crate::context::Context;
-use crate::registry::{BoxFuture, Failure};
+use crate::registry::{BoxFuture, Failure, Strategy};
 use crate::situation::Gateway;
 
 /// How long the disk may hold up a request. Without the record, a killed daemon leaves a mapping behind until its
@@ -29,18 +29,35 @@ enum Done {
     Unmapped(Ask, Result<(), MapError>),
 }
 
-/// Runs a protocol as a strategy until it is cancelled, and takes back what it mapped. `seed`: real randomness,
-/// for secrets, ports and jitter.
-///
-/// # Errors
-/// None: a router that fails is said and asked again later.
-pub async fn run(
-    protocol: impl Protocol,
+/// A strategy that maps by a protocol, for [`crate::Registration::build`].
+pub fn strategy(protocol: impl Protocol, settings: Settings) -> Box<dyn Strategy> {
+    Box::new(Maps { protocol: Arc::new(protocol), settings })
+}
+
+struct Maps {
+    protocol: Arc<dyn Protocol>,
+    settings: Settings,
+}
+
+impl Strategy for Maps {
+    fn run(self: Box<Self>, context: Context) -> BoxFuture<'static, Result<(), Failure>> {
+        Box::pin(async move {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed)
+                .map_err(|error| Failure(format!("the system gives no randomness: {error}")))?;
+            run(self.protocol, self.settings, seed, context).await
+        })
+    }
+}
+
+/// Maps until it is cancelled, and takes back what it mapped. A router that fails is said and asked again later.
+/// `seed`: real randomness, for secrets, ports and jitter.
+async fn run(
+    protocol: Arc<dyn Protocol>,
     settings: Settings,
     seed: [u8; 32],
     mut context: Context,
 ) -> Result<(), Failure> {
-    let protocol: Arc<dyn Protocol> = Arc::new(protocol);
     let ending = context.clone();
     let memory = tokio::select! {
         () = ending.cancelled() => return Ok(()),

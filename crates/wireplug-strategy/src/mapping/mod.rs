@@ -1,4 +1,4 @@
-//! For authors of strategies that ask a router for a mapping: bring a [`Protocol`], [`run`] does the rest.
+//! For authors of strategies that ask a router for a mapping: bring a [`Protocol`], [`strategy`] does the rest.
 //!
 //! The rest is the same for every protocol, and done once:
 //!
@@ -31,7 +31,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-pub use driver::run;
+pub use driver::strategy;
 pub use epoch::EpochRule;
 pub use exchange::{Patience, exchange};
 pub use settings::{OPTIONS, Settings, When};

@@ -5,11 +5,12 @@ use wireplug_strategy::kit::{Nat, address};
 use wireplug_strategy::{Mapped, StunServer};
 
 use crate::HERE;
-use crate::common::{Lab, OUTSIDE, PORT, addr, candidates, last_note, seconds, start};
+use crate::common::{Upnp, addr};
+use wireplug_strategy::kit::home::{Home, OUTSIDE, PORT, candidates, last_note, seconds, start};
 
 #[tokio::test(start_paused = true)]
 async fn u09_the_protocol_is_written_in_capitals() {
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.mapped().await;
     let asked = lab.requests("AddPortMapping");
     assert!(asked[0].contains("<NewProtocol>UDP</NewProtocol>"), "{asked:?}");
@@ -17,7 +18,7 @@ async fn u09_the_protocol_is_written_in_capitals() {
 
 #[tokio::test(start_paused = true)]
 async fn u10_outer_ports_are_1024_or_above() {
-    let mut lab = Lab::home();
+    let mut lab = Home::default();
     lab.situation.listen_port = 500;
     lab.mapped().await;
     let mapping = lab.mapping();
@@ -29,7 +30,7 @@ async fn u10_outer_ports_are_1024_or_above() {
 #[tokio::test(start_paused = true)]
 async fn u11_a_router_without_leases_gets_none_and_keeps_nothing() {
     for code in [725, 402] {
-        let lab = Lab::with(|upnp| upnp.refuses_leases = Some(code));
+        let lab = Home::with(|upnp| upnp.refuses_leases = Some(code));
         let run = lab.mapped().await;
         assert!(lab.requests("AddPortMapping")[1].contains("<NewLeaseDuration>0</NewLeaseDuration>"));
         let found = run.host.standing().candidates.into_values().next().unwrap();
@@ -42,7 +43,7 @@ async fn u11_a_router_without_leases_gets_none_and_keeps_nothing() {
         assert!(lab.router.mappings().is_empty(), "deleted on stop");
     }
     // Its outer address is learned first: where that fails, nothing is left on it.
-    let lab = Lab::with(|upnp| {
+    let lab = Home::with(|upnp| {
         upnp.refuses_leases = Some(725);
         upnp.hangs.insert("GetExternalIPAddress".to_owned());
     });
@@ -58,7 +59,7 @@ async fn u12_an_error_is_read_in_any_dress() {
         "<x:Envelope xmlns:x=\"y\"><x:Body><x:Fault><detail><e:UPnPError><e:errorCode> {code} </e:errorCode>\
          <e:errorDescription/></e:UPnPError></detail></x:Fault></x:Body></x:Envelope>",
     ] {
-        let lab = Lab::with(|upnp| {
+        let lab = Home::with(|upnp| {
             upnp.refuses_leases = Some(725);
             upnp.fault = fault.to_owned();
         });
@@ -69,19 +70,19 @@ async fn u12_an_error_is_read_in_any_dress() {
 #[tokio::test(start_paused = true)]
 async fn u13_an_outer_address_that_cannot_be_is_no_candidate_but_stun_may_stand_in() {
     for outside in ["192.168.178.2", "100.64.3.4", "10.0.0.2"] {
-        let lab = Lab::with(|upnp| upnp.services[0].outside = Some(outside.to_owned()));
+        let lab = Home::with(|upnp| upnp.services[0].outside = Some(outside.to_owned()));
         let run = lab.ran().await;
         assert!(candidates(&run).is_empty() && lab.requests("AddPortMapping").is_empty(), "{outside}");
         let note = last_note(&run);
         assert!(note.contains("double NAT / CGNAT") && note.contains(outside), "{note}");
     }
     for outside in ["0.0.0.0", "127.0.0.1", "", "unknown", "(null)"] {
-        let lab = Lab::with(|upnp| upnp.services[0].outside = Some(outside.to_owned()));
+        let lab = Home::with(|upnp| upnp.services[0].outside = Some(outside.to_owned()));
         let run = lab.ran().await;
         assert!(candidates(&run).is_empty() && lab.router.mappings().is_empty(), "{outside:?}");
         assert!(last_note(&run).contains("does not know its outer address"), "{}", last_note(&run));
 
-        let mut lab = Lab::with(|upnp| upnp.services[0].outside = Some(outside.to_owned()));
+        let mut lab = Home::with(|upnp| upnp.services[0].outside = Some(outside.to_owned()));
         lab.situation.servers = vec![StunServer { primary: addr("203.0.113.7:3478"), secondary: None }];
         let run = start(lab.place().behind(Nat::Fixed(addr("5.6.7.8:1234"))), &toml::Table::new());
         run.after(seconds(3)).await;
@@ -91,7 +92,7 @@ async fn u13_an_outer_address_that_cannot_be_is_no_candidate_but_stun_may_stand_
 
 #[tokio::test(start_paused = true)]
 async fn u14_equal_ports_are_asked_for_where_they_must_be() {
-    let mut lab = Lab::with(|upnp| upnp.same_ports = true);
+    let mut lab = Home::with(|upnp| upnp.same_ports = true);
     let mapped = lab.mapped().await;
     assert_eq!(candidates(&mapped), [HERE]);
     // From another outer port that an earlier run had.
@@ -113,14 +114,14 @@ async fn u14_equal_ports_are_asked_for_where_they_must_be() {
 
 #[tokio::test(start_paused = true)]
 async fn u15_a_conflict_is_met_with_other_ports_a_bounded_number_of_times() {
-    let lab = Lab::home();
+    let lab = Home::default();
     lab.router.change(|script| script.taken = vec![PORT]);
     let run = lab.mapped().await;
     let port = lab.mapping().outside.port();
     assert!(port != PORT && port >= 1024);
     assert_eq!(candidates(&run), [format!("{OUTSIDE}:{port}")]);
 
-    let lab = Lab::with(|upnp| _ = upnp.refuses.insert("AddPortMapping".to_owned(), 718));
+    let lab = Home::with(|upnp| _ = upnp.refuses.insert("AddPortMapping".to_owned(), 718));
     let run = lab.ran().await;
     let asked = lab.requests("AddPortMapping");
     assert!((2..=6).contains(&asked.len()), "{}", asked.len());
@@ -131,7 +132,7 @@ async fn u15_a_conflict_is_met_with_other_ports_a_bounded_number_of_times() {
 
 #[tokio::test(start_paused = true)]
 async fn u15_a_conflict_with_our_own_mapping_is_no_reason_for_another_port() {
-    let lab = Lab::with(|upnp| upnp.renewal = Renewal::Conflicts);
+    let lab = Home::with(|upnp| upnp.renewal = Renewal::Conflicts);
     let run = lab.mapped().await;
     for _ in 0..3 {
         run.after(seconds(3000)).await;
@@ -141,7 +142,7 @@ async fn u15_a_conflict_with_our_own_mapping_is_no_reason_for_another_port() {
 
 #[tokio::test(start_paused = true)]
 async fn u19_a_mapping_that_lets_nothing_in_is_made_anew_once_and_then_reported() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     let endpoint = addr(HERE).try_into().unwrap();
     let closed = Mapped { strategy: "upnp-igd".parse().unwrap(), endpoint };
@@ -173,7 +174,7 @@ async fn u19_a_mapping_that_lets_nothing_in_is_made_anew_once_and_then_reported(
 
 #[tokio::test(start_paused = true)]
 async fn u20_a_renewal_that_moves_the_inner_port_is_noticed_and_put_right() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     lab.upnp(|upnp| upnp.renewal = Renewal::LeadsTo(1));
     run.after(seconds(2400)).await;
@@ -182,7 +183,7 @@ async fn u20_a_renewal_that_moves_the_inner_port_is_noticed_and_put_right() {
     assert_eq!(mapping.inside, addr("192.168.1.5:51820"));
     assert_eq!(candidates(&run), [HERE], "at the same outer port: a tunnel may use it");
     // A router that cannot but do so is told of, and nothing crooked is left.
-    let lab = Lab::with(|upnp| upnp.maps_to = Some(1));
+    let lab = Home::with(|upnp| upnp.maps_to = Some(1));
     let run = lab.ran().await;
     assert!(candidates(&run).is_empty() && lab.router.mappings().is_empty(), "{:?}", lab.router.mappings());
     assert!(last_note(&run).contains("to our port 1 instead of 51820"), "{}", last_note(&run));
@@ -190,7 +191,7 @@ async fn u20_a_renewal_that_moves_the_inner_port_is_noticed_and_put_right() {
 
 #[tokio::test(start_paused = true)]
 async fn u21_a_wiped_table_is_noticed_between_renewals() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     lab.router.wipe();
     run.after(seconds(340)).await;
@@ -205,7 +206,7 @@ async fn u21_a_wiped_table_is_noticed_between_renewals() {
 
 #[tokio::test(start_paused = true)]
 async fn u24_igd_2_opens_prolongs_and_closes_pinholes() {
-    let mut lab = Lab::new("fe80::1", "2a00:1::5", OUTSIDE);
+    let mut lab = Home::at("fe80::1", "2a00:1::5", OUTSIDE);
     lab.upnp(UpnpScript::igd2);
     lab.situation.addresses.push(address("2a00:1::77".parse().unwrap(), 64));
     let run = lab.ran().await;
@@ -222,7 +223,7 @@ async fn u24_igd_2_opens_prolongs_and_closes_pinholes() {
     assert!(lab.router.mappings().is_empty());
 
     for (code, says) in [(702, "firewall is off"), (703, "pinholes are not allowed")] {
-        let lab = Lab::new("fe80::1", "2a00:1::5", OUTSIDE);
+        let lab = Home::at("fe80::1", "2a00:1::5", OUTSIDE);
         lab.upnp(|upnp| {
             upnp.igd2();
             upnp.refuses.insert("AddPinhole".to_owned(), code);
@@ -234,7 +235,7 @@ async fn u24_igd_2_opens_prolongs_and_closes_pinholes() {
 
 #[tokio::test(start_paused = true)]
 async fn igd_2_chooses_a_free_port_itself() {
-    let lab = Lab::with(UpnpScript::igd2);
+    let lab = Home::with(UpnpScript::igd2);
     lab.router.change(|script| script.taken = vec![PORT]);
     let run = lab.mapped().await;
     assert_eq!(candidates(&run), ["5.6.7.8:51821"]);
@@ -245,7 +246,7 @@ async fn igd_2_chooses_a_free_port_itself() {
     assert_eq!(candidates(&run), ["5.6.7.8:51821"]);
     assert_eq!(lab.requests("AddAnyPortMapping").len(), 1);
     // One that says it is an IGD 2 but does not know the action.
-    let lab = Lab::with(|upnp| {
+    let lab = Home::with(|upnp| {
         upnp.igd2();
         upnp.refuses.insert("AddAnyPortMapping".to_owned(), 401);
     });

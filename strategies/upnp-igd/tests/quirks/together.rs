@@ -3,11 +3,12 @@
 use wireplug_strategy::Mapped;
 
 use crate::HERE;
-use crate::common::{GATEWAY, Lab, OTHER, OUTSIDE, SOURCE, addr, candidates, seconds, start};
+use crate::common::{OTHER, Upnp, addr};
+use wireplug_strategy::kit::home::{GATEWAY, Home, OUTSIDE, SOURCE, candidates, seconds, start};
 
 #[tokio::test(start_paused = true)]
 async fn a1_another_strategys_proven_mapping_releases_ours() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     run.change(|place| {
         let endpoint = addr("5.6.7.8:40000").try_into().unwrap();
@@ -19,9 +20,9 @@ async fn a1_another_strategys_proven_mapping_releases_ours() {
 
 #[tokio::test(start_paused = true)]
 async fn a2_two_hosts_with_one_port_get_two_outer_ports() {
-    let first = Lab::home();
+    let first = Home::default();
     let running = first.mapped().await;
-    let mut second = Lab::new(GATEWAY, "192.168.1.6", OUTSIDE);
+    let mut second = Home::at(GATEWAY, "192.168.1.6", OUTSIDE);
     second.router = first.router.clone();
     let run = second.ran().await;
     let ours = candidates(&run);
@@ -34,7 +35,7 @@ async fn a2_two_hosts_with_one_port_get_two_outer_ports() {
 
 #[tokio::test(start_paused = true)]
 async fn a4_a_killed_runs_mapping_is_taken_over_or_back() {
-    let lab = Lab::with(|upnp| upnp.refuses_leases = Some(725));
+    let lab = Home::with(|upnp| upnp.refuses_leases = Some(725));
     let killed = lab.mapped().await;
     let mut place = lab.place();
     place.memory = killed.host.memory();
@@ -55,7 +56,7 @@ async fn a4_a_killed_runs_mapping_is_taken_over_or_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a5_after_sleep_the_mapping_is_asked_for_again() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     // The lease ended while the machine slept; the daemon takes that for a new generation.
     lab.router.wipe();
@@ -67,7 +68,7 @@ async fn a5_after_sleep_the_mapping_is_asked_for_again() {
 #[tokio::test(start_paused = true)]
 async fn stopped_while_it_asks_it_leaves_nothing() {
     for millis in [10, 45, 85, 125, 165, 205, 245] {
-        let lab = Lab::with(|upnp| upnp.refuses_leases = Some(725));
+        let lab = Home::with(|upnp| upnp.refuses_leases = Some(725));
         let run = lab.start();
         run.after(std::time::Duration::from_millis(millis)).await;
         run.stop(seconds(1)).await.unwrap();
@@ -77,7 +78,7 @@ async fn stopped_while_it_asks_it_leaves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_mapping_of_somebody_else_is_not_deleted_on_stop() {
-    let lab = Lab::home();
+    let lab = Home::default();
     let run = lab.mapped().await;
     lab.upnp(|upnp| upnp.lists_client = Some(OTHER.parse().unwrap()));
     run.stop(seconds(1)).await.unwrap();
