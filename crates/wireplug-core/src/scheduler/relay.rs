@@ -93,7 +93,8 @@ impl Peer {
             return self.kept(world.now);
         }
         match self.head_start(world, round) {
-            Some(at) if at > world.now => (self.kept(world.now).0, Some(at)),
+            // News begins the head start anew, but does not take back what may be in use by the time it is heard of.
+            Some(at) if at > world.now => (self.relay.wanted || self.kept(world.now).0, Some(at)),
             Some(_) => (true, None),
             None => self.kept(world.now),
         }
