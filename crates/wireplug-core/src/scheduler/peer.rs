@@ -190,10 +190,19 @@ impl Peer {
     fn roamed(&mut self, now: Instant, before: Option<Endpoint>) {
         let relayed = |endpoint: Endpoint| self.paths.get(endpoint).is_some_and(Path::is_relayed);
         let (from, to) = (before.is_some_and(relayed), self.endpoint().is_some_and(relayed));
+        self.note_whether_it_answers();
         match (from, to) {
             (false, true) if !self.never_settled(before) => self.left_for_a_relay(now, before),
             (true, false) => self.relay.leave(now),
             (false, false | true) | (true, true) => {}
+        }
+    }
+
+    /// The path in use is another one than before.
+    fn note_whether_it_answers(&mut self) {
+        let proven = self.path_in_use_is_proven();
+        if let Tunnel::Up(up) = &mut self.tunnel {
+            up.answers_checks = proven;
         }
     }
 
@@ -252,6 +261,7 @@ impl Peer {
     fn came_up(&mut self, world: &mut World<'_>) {
         self.failures = 0;
         self.reason = None;
+        self.note_whether_it_answers();
         if matches!(self.effort, Effort::Pause { .. }) {
             self.effort = Effort::Rest;
         }
@@ -276,13 +286,17 @@ impl Peer {
     fn doubt(&mut self, world: &mut World<'_>, silence: Silence) {
         let can_begin = match &self.effort {
             Effort::Rest => true,
-            Effort::Round(round) => !round.doubting && world.now >= round.started + UPGRADE_WINDOW,
+            // What was proven at its beginning may have died since; what was not is being checked already.
+            Effort::Round(round) => self.works_in(round) && world.now >= round.started + UPGRADE_WINDOW,
             Effort::Pause { .. } => false,
         };
         let worth_it = match silence {
             Silence::Unusual => !self.offers.is_empty(),
             Silence::TooLong => self.doubted.is_none_or(|at| world.now >= at + DOUBT_GAP),
         };
+        if let Effort::Round(round) = &mut self.effort {
+            round.doubting |= worth_it;
+        }
         if can_begin && worth_it {
             if silence == Silence::TooLong {
                 self.doubted = Some(world.now);

@@ -128,6 +128,7 @@ impl Up {
     /// We move it to another endpoint.
     pub(super) fn move_to(&mut self, now: Instant, to: Endpoint) {
         let from = self.endpoint.replace(to);
+        self.answers_checks = true;
         self.moved = Some(Move { at: now, from, to, reasserted: 0, over: false, again: None });
     }
 
