@@ -1,14 +1,17 @@
 //! Daemons that a test plays by hand, word by word, over real sockets: a [`Member`] at the rendezvous, a [`Port`] in
-//! the WireGuard port's place that binds and sends, and a [`Leg`] of the relay over TLS.
+//! the WireGuard port's place that binds and sends, and a [`Leg`] of the relay over TLS. A [`Scene`] is a
+//! server with its relay, and hosts for them.
 
 mod leg;
 mod member;
 mod port;
+mod scene;
 mod wire;
 
 pub use leg::{Leg, Said};
 pub use member::{Answer, Member};
 pub use port::Port;
+pub use scene::{Relayed, Scene, one_way, pass};
 pub use wire::Way;
 
 use wireplug_core::{PrivateKey, PublicKey};

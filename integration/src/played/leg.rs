@@ -72,7 +72,7 @@ impl Leg {
     pub fn bind(&mut self, channel: u16, credential: &Credential) -> Result<Said> {
         self.say(&Frame::Bind { channel, credential: credential.clone() })?;
         loop {
-            match self.next()? {
+            match self.hear()? {
                 Said::Packet(..) => {}
                 answer => return Ok(answer),
             }
@@ -83,7 +83,7 @@ impl Leg {
     ///
     /// # Errors
     /// When none comes, or the connection ends.
-    pub fn next(&mut self) -> Result<Said> {
+    pub fn hear(&mut self) -> Result<Said> {
         let Wire { runtime, socket } = &mut self.wire;
         runtime.block_on(within("the relay to speak", next(socket)))
     }

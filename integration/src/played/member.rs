@@ -40,7 +40,7 @@ impl Member {
     /// When the server does not take the connection.
     pub fn connect(from: &Namespace, way: Way) -> Result<Self> {
         let mut member = Self { wire: Wire::open(from, way, "/", SUBPROTOCOL)? };
-        match member.next()? {
+        match member.hear()? {
             ServerMessage::Hello { .. } => Ok(member),
             other => Err(LabError::unexpected(format!("not greeted: {other:?}"))),
         }
@@ -72,7 +72,7 @@ impl Member {
     ///
     /// # Errors
     /// When none comes, or the connection ends.
-    pub fn next(&mut self) -> Result<ServerMessage> {
+    pub fn hear(&mut self) -> Result<ServerMessage> {
         let Wire { runtime, socket } = &mut self.wire;
         runtime.block_on(within("the server to speak", async {
             loop {
@@ -96,7 +96,7 @@ impl Member {
         self.say(&ClientMessage::Ping { id: 77 })?;
         let mut said = Vec::new();
         loop {
-            match self.next()? {
+            match self.hear()? {
                 ServerMessage::Pong { id: 77 } => return Ok(said),
                 message => said.push(message),
             }
@@ -114,7 +114,7 @@ impl Member {
             .map_err(|error| LabError::unexpected(error.to_string()))?;
         self.say(&ClientMessage::Allocate { topic: pair.topic(), access })?;
         loop {
-            match self.next()? {
+            match self.hear()? {
                 ServerMessage::Allocated { topic, allocation } if topic == pair.topic() => {
                     return Ok(Answer::Allocated(allocation));
                 }

@@ -47,6 +47,11 @@ impl Port {
         request(credential, transaction(), self.order, nonce)
     }
 
+    /// Goes on from another port's last ORDER, as a WireGuard port that roams.
+    pub const fn go_on_from(&mut self, order: u64) {
+        self.order = order;
+    }
+
     /// The ORDER of its last request.
     pub const fn order(&self) -> u64 {
         self.order
