@@ -25,3 +25,6 @@ pub use forwarder::{ForwardError, Forwarder};
 pub use settings::Settings;
 pub use state::{Ask, Asker, Gauges, Grant, Refusal, Relay, TlsBinding};
 pub use tls::{TlsLeg, TlsOutgoing, TlsQueue};
+
+#[cfg(test)]
+mod tests;

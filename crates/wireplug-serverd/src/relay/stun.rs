@@ -23,12 +23,13 @@ const CHALLENGES: Rate = Rate { burst: 4096, every: Duration::from_micros(200) }
 /// Answers of one thread to those whose credential is not known: a hint only, for after a restart.
 const UNKNOWN: Rate = Rate { burst: 1024, every: Duration::from_micros(1000) };
 
-/// Answers requests on one thread.
+/// Answers requests on one thread. Those with a credential and those without do not share their limits.
 #[derive(Debug)]
 pub(super) struct Answerer {
-    sources: RateTable<AddressKey>,
+    challenged: RateTable<AddressKey>,
     challenges: Bucket,
-    unknown: Bucket,
+    refused: RateTable<AddressKey>,
+    refusals: Bucket,
 }
 
 /// A datagram that may be a request.
@@ -45,9 +46,10 @@ pub(super) struct Request<'a> {
 impl Answerer {
     pub(super) fn new() -> Self {
         Self {
-            sources: RateTable::new(PER_SOURCE, SOURCES),
+            challenged: RateTable::new(PER_SOURCE, SOURCES),
             challenges: Bucket::default(),
-            unknown: Bucket::default(),
+            refused: RateTable::new(PER_SOURCE, SOURCES),
+            refusals: Bucket::default(),
         }
     }
 
@@ -64,14 +66,16 @@ impl Answerer {
             counts.dropped(Dropped::Shape, Tally { packets: 1, bytes: payload.len() as u64 });
             return None;
         };
+        let address = AddressKey::of(source.ip());
         let Some(key) = relay.key(&bind.id) else {
             counts.event(Event::Unknown);
-            let allowed = self.may(now, source) && self.unknown.take(UNKNOWN, now).is_ok();
+            let allowed = self.refused.take(address, now).is_ok() && self.refusals.take(UNKNOWN, now).is_ok();
             return allowed.then(|| refusal(bind.transaction, BindRefusal::Unknown));
         };
         if !bind.nonce.is_some_and(|nonce| relay.knows(&nonce, now, source, at)) {
             counts.event(Event::Challenged);
-            let allowed = self.may(now, source) && self.challenges.take(CHALLENGES, now).is_ok();
+            let allowed =
+                self.challenged.take(address, now).is_ok() && self.challenges.take(CHALLENGES, now).is_ok();
             return allowed.then(|| challenge(bind.transaction, &relay.nonce(now, source, at)));
         }
         if !bind.is_by(&key) {
@@ -84,9 +88,5 @@ impl Answerer {
             Binding::Refused(why) => Some(refusal(bind.transaction, why)),
             Binding::Replayed => None,
         }
-    }
-
-    fn may(&mut self, now: Instant, source: SocketAddr) -> bool {
-        self.sources.take(AddressKey::of(source.ip()), now).is_ok()
     }
 }

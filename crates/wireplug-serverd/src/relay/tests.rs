@@ -1,0 +1,660 @@
+//! The relay's decisions on a clock of the tests' own, with whole messages as they come from the network.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use wireplug_core::TransactionId;
+use wireplug_proto::relay::{BindRefusal, Bound, Credential, CredentialId, CredentialKey};
+use wireplug_proto::stun::relay::{BindAnswer, parse_answer, request};
+use wireplug_proto::{Side, Topic};
+
+use super::state::{Binding, UdpBind};
+use super::stun::{Answerer, Request};
+use super::table::{Hop, Path};
+use super::*;
+use crate::limits::Rate;
+
+const RELAY: &str = "203.0.113.1:3479";
+const RELAY_V6: &str = "[2001:db8::1]:3479";
+const IDLE: Duration = Duration::from_secs(300);
+
+/// A relay and its clock.
+struct World {
+    relay: Relay,
+    answerer: Answerer,
+    now: Instant,
+    fresh: u32,
+}
+
+/// A side with its credential.
+#[derive(Clone)]
+struct Client {
+    credential: Credential,
+    order: u64,
+}
+
+/// Where a packet went.
+#[derive(Debug, PartialEq, Eq)]
+enum Went {
+    /// From and to.
+    Udp(SocketAddr, SocketAddr),
+    Tls(u16),
+    Nowhere(Dropped),
+}
+
+impl World {
+    fn new(settings: Settings) -> Self {
+        let start = Instant::now();
+        let relay = Relay::new(settings, [3; 32], start);
+        Self { relay, answerer: Answerer::new(), now: start + Duration::from_secs(1000), fresh: 0 }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// Lets time pass as the server does.
+    fn live(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.relay.tick(self.now)
+            && due <= end
+        {
+            self.now = due;
+        }
+        self.now = end;
+    }
+
+    fn ask(&mut self, pair: u32, side: Side, asker: u64, address: &str) -> Result<Grant, Refusal> {
+        self.fresh += 1;
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&self.fresh.to_be_bytes());
+        let mut key = [7; 32];
+        key[..4].copy_from_slice(&self.fresh.to_be_bytes());
+        let fresh = Credential { id: CredentialId::from_bytes(id), key: CredentialKey::from_bytes(key) };
+        let ask = Ask { topic: topic(pair), side, asker: Asker(asker), address: address.parse().unwrap() };
+        self.relay.allocate(self.now, ask, fresh)
+    }
+
+    fn client(&mut self, pair: u32, side: Side) -> Client {
+        let asker = u64::from(pair) * 2 + side as u64;
+        let grant = self.ask(pair, side, asker, "198.51.100.1").unwrap();
+        Client { credential: grant.credential, order: 0 }
+    }
+
+    /// A datagram comes from a source to an address of the relay.
+    fn hear(&mut self, payload: &[u8], source: &str, at: &str) -> Option<Vec<u8>> {
+        let request = Request { source: addr(source), relay: addr(at), socket: 0, payload };
+        self.answerer.answer(&self.relay, self.relay.own_counts(), self.now, request)
+    }
+
+    fn nonce(&self, source: &str, at: &str) -> [u8; 16] {
+        self.relay.nonce(self.now, addr(source), addr(at))
+    }
+
+    /// One request with a right nonce: its bytes, and the answer.
+    fn try_bind(&mut self, client: &mut Client, source: &str, at: &str) -> (Vec<u8>, Option<BindAnswer>) {
+        client.order += 1;
+        let nonce = self.nonce(source, at);
+        let request = request(&client.credential, ID, client.order, Some(&nonce));
+        let answer = self.hear(&request, source, at);
+        (request, answer.map(|answer| parse_answer(&answer, &client.credential.key).unwrap().1))
+    }
+
+    fn bind(&mut self, client: &mut Client, source: &str, at: &str) -> Bound {
+        match self.try_bind(client, source, at).1 {
+            Some(BindAnswer::Bound { mapped, bound }) if mapped == addr(source) => bound,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Two bound sides, at .1 and .2 port 51820.
+    fn pair(&mut self, pair: u32) -> (Client, Client) {
+        let (mut low, mut high) = (self.client(pair, Side::Low), self.client(pair, Side::High));
+        self.bind(&mut low, LOW, RELAY);
+        self.bind(&mut high, HIGH, RELAY);
+        (low, high)
+    }
+
+    fn packet(&self, source: &str, at: &str) -> Went {
+        self.sized(source, at, 1000)
+    }
+
+    fn sized(&self, source: &str, at: &str, bytes: usize) -> Went {
+        let (path, now) = (Path::new(addr(source), addr(at)), self.relay.since(self.now));
+        went(self.relay.table().route(&path, bytes, now, self.relay.meter()))
+    }
+
+    fn tls_packet(&self, binding: TlsBinding) -> Went {
+        let now = self.relay.since(self.now);
+        went(self.relay.table().route_tls(binding.end, binding.number, 1000, now, self.relay.meter()))
+    }
+}
+
+const ID: TransactionId = TransactionId::from_bytes([5; 12]);
+const LOW: &str = "192.0.2.1:51820";
+const HIGH: &str = "192.0.2.2:51820";
+const UNBOUND: Went = Went::Nowhere(Dropped::Unbound);
+const ALONE: Went = Went::Nowhere(Dropped::Alone);
+
+fn went(hop: Result<Hop<'_>, Dropped>) -> Went {
+    match hop {
+        Ok(Hop::Udp(hop)) => Went::Udp(hop.path.relay(), hop.path.source()),
+        Ok(Hop::Tls(leg)) => Went::Tls(leg.channel),
+        Err(why) => Went::Nowhere(why),
+    }
+}
+
+fn to(from: &str, to: &str) -> Went {
+    Went::Udp(addr(from), addr(to))
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn topic(pair: u32) -> Topic {
+    let mut bytes = [0; 32];
+    bytes[..4].copy_from_slice(&pair.to_be_bytes());
+    Topic::from_bytes(bytes)
+}
+
+fn leg(channel: u16) -> TlsLeg {
+    TlsLeg { queue: Arc::new(TlsQueue::new(4, 4)), channel }
+}
+
+const REFUSED_UNKNOWN: Option<BindAnswer> = Some(BindAnswer::Refused(BindRefusal::Unknown));
+
+#[test]
+fn two_sides_are_bound_and_meet() {
+    let mut world = World::new(Settings::default());
+    let mut low = world.client(1, Side::Low);
+    assert!(world.relay.is_called(&topic(1), Side::High) && !world.relay.is_called(&topic(1), Side::Low));
+    assert!(!world.bind(&mut low, LOW, RELAY).other_side);
+    assert_eq!(world.packet(LOW, RELAY), ALONE);
+    let mut high = world.client(1, Side::High);
+    assert!(!world.relay.is_called(&topic(1), Side::High));
+    let bound = world.bind(&mut high, HIGH, "203.0.113.1:3480");
+    assert_eq!(bound, Bound { other_side: true, lifetime: IDLE });
+    assert!(world.bind(&mut low, LOW, RELAY).other_side);
+    assert_eq!(world.packet(LOW, RELAY), to("203.0.113.1:3480", HIGH));
+    assert_eq!(world.packet(HIGH, "203.0.113.1:3480"), to(RELAY, LOW));
+    assert_eq!(world.packet(HIGH, RELAY), UNBOUND, "bound to another port");
+    assert_eq!(world.packet("192.0.2.1:51821", RELAY), UNBOUND, "a third address");
+}
+
+#[test]
+fn the_same_place_is_given_however_they_race_and_the_same_credential_to_the_same_connection() {
+    let mut world = World::new(Settings::default());
+    let first = world.ask(1, Side::Low, 1, "198.51.100.1").unwrap();
+    assert!(first.call_other && first.lifetime == IDLE);
+    let other = world.ask(1, Side::High, 2, "198.51.100.2").unwrap();
+    assert!(!other.call_other && other.credential != first.credential);
+    let again = world.ask(1, Side::Low, 1, "198.51.100.1").unwrap();
+    assert_eq!(again.credential, first.credential);
+    let later = world.ask(1, Side::Low, 3, "198.51.100.1").unwrap();
+    assert_ne!(later.credential, first.credential, "another connection");
+    assert_eq!(world.relay.gauges(), Gauges { allocations: 1, sides: 2, ..Gauges::default() });
+}
+
+#[test]
+fn nobody_binds_an_address_that_it_does_not_receive_at() {
+    let mut world = World::new(Settings::default());
+    let mut low = world.client(1, Side::Low);
+    let victim = "192.0.2.99:51820";
+    let bare = request(&low.credential, ID, 1, None);
+    let challenge = world.hear(&bare, victim, RELAY).unwrap();
+    assert!(challenge.len() <= bare.len());
+    let answer = parse_answer(&challenge, &low.credential.key).unwrap().1;
+    assert_eq!(answer, BindAnswer::Challenge { nonce: world.nonce(victim, RELAY) });
+    // The nonce of one's own address, of another port, of another relay port, of a while ago.
+    let old = world.nonce(victim, RELAY);
+    world.wait(Duration::from_secs(121));
+    let wrong = [
+        world.nonce(LOW, RELAY),
+        world.nonce("192.0.2.99:51821", RELAY),
+        world.nonce(victim, "203.0.113.1:3480"),
+        old,
+    ];
+    for (nonce, order) in wrong.into_iter().zip(2..) {
+        let spoofed = request(&low.credential, ID, order, Some(&nonce));
+        let answer = world.hear(&spoofed, victim, RELAY).unwrap();
+        assert!(matches!(
+            parse_answer(&answer, &low.credential.key).unwrap().1,
+            BindAnswer::Challenge { .. }
+        ));
+    }
+    assert_eq!(world.relay.gauges().udp_bindings, 0);
+    low.order = 10;
+    world.bind(&mut low, LOW, RELAY);
+}
+
+#[test]
+fn forged_and_unknown_requests_bind_nothing() {
+    let mut world = World::new(Settings::default());
+    let low = world.client(1, Side::Low);
+    let mut forger = low.clone();
+    forger.credential.key = CredentialKey::from_bytes([0; 32]);
+    let nonce = world.nonce(LOW, RELAY);
+    let forged = request(&forger.credential, ID, 1, Some(&nonce));
+    assert_eq!(world.hear(&forged, LOW, RELAY), None);
+    let right = request(&low.credential, ID, 1, Some(&nonce));
+    for index in 0..right.len() {
+        let mut altered = right.clone();
+        altered[index] ^= 1;
+        world.hear(&altered, LOW, RELAY);
+    }
+    forger.credential.id = CredentialId::from_bytes([9; 16]);
+    assert_eq!(world.try_bind(&mut forger, LOW, RELAY).1, REFUSED_UNKNOWN);
+    assert_eq!(world.relay.gauges().udp_bindings, 0);
+    let counters = world.relay.counters();
+    assert!(counters.forged >= 1 && counters.unknown >= 1 && counters.bound == 0, "{counters:?}");
+}
+
+#[test]
+fn a_recorded_request_is_worth_nothing() {
+    let mut world = World::new(Settings::default());
+    let (mut low, _) = world.pair(1);
+    let (recorded, _) = world.try_bind(&mut low, LOW, RELAY);
+    assert_eq!(world.hear(&recorded, "192.0.2.66:1", RELAY).map(|it| it.len() <= recorded.len()), Some(true));
+    let at_other_port = world.hear(&recorded, LOW, "203.0.113.1:3480").unwrap();
+    let answer = parse_answer(&at_other_port, &low.credential.key).unwrap().1;
+    assert!(matches!(answer, BindAnswer::Challenge { .. }), "the nonce is of one relay port");
+    // The client roams; its former request, from its former address, does not bring the binding back.
+    let moved = "192.0.2.77:51820";
+    world.bind(&mut low, moved, RELAY);
+    assert_eq!(world.packet(HIGH, RELAY), to(RELAY, moved));
+    assert_eq!(world.hear(&recorded, LOW, RELAY), None);
+    assert_eq!(world.packet(HIGH, RELAY), to(RELAY, moved));
+    assert_eq!(world.packet(LOW, RELAY), UNBOUND);
+    assert_eq!(world.relay.counters().replayed, 1);
+    // Nor does a repeated request keep a binding alive.
+    let (last, _) = world.try_bind(&mut low, moved, RELAY);
+    for _ in 0..4 {
+        world.live(IDLE / 5);
+        world.hear(&last, moved, RELAY);
+    }
+    world.live(IDLE / 2);
+    assert_eq!(world.relay.gauges().udp_bindings, 0);
+}
+
+#[test]
+fn a_repeated_request_is_answered_again() {
+    let mut world = World::new(Settings::default());
+    let mut low = world.client(1, Side::Low);
+    let (request, answer) = world.try_bind(&mut low, LOW, RELAY);
+    let again = world.hear(&request, LOW, RELAY).unwrap();
+    assert_eq!(Some(parse_answer(&again, &low.credential.key).unwrap().1), answer);
+    assert_eq!(world.relay.counters().bound, 1);
+}
+
+#[test]
+fn one_source_needs_another_port_for_another_pair() {
+    let mut world = World::new(Settings::default());
+    let (_, mut high) = world.pair(1);
+    let mut second = world.client(2, Side::Low);
+    let taken = Some(BindAnswer::Refused(BindRefusal::Taken));
+    assert_eq!(world.try_bind(&mut second, LOW, RELAY).1, taken);
+    assert_eq!(world.try_bind(&mut high, LOW, RELAY).1, taken, "nor may the other side take it");
+    assert_eq!(world.packet(HIGH, RELAY), to(RELAY, LOW), "nothing has changed for the first");
+    world.bind(&mut second, LOW, "203.0.113.1:3480");
+    // More pairs than ports: those beyond are told so, each time.
+    for pair in 3..35 {
+        let mut more = world.client(pair, Side::Low);
+        let at = if pair < 33 { format!("203.0.113.1:{}", 3478 + pair) } else { RELAY.to_owned() };
+        let (_, answer) = world.try_bind(&mut more, LOW, &at);
+        assert_eq!(answer == taken, pair >= 33, "{pair} {answer:?}");
+    }
+    assert_eq!(world.relay.counters().taken, 4);
+}
+
+#[test]
+fn a_new_connection_takes_the_place_over_when_it_binds() {
+    let mut world = World::new(Settings::default());
+    let (mut low, _) = world.pair(1);
+    world.relay.leave(world.now, &topic(1), Side::Low, Asker(2));
+    assert_eq!(world.packet(HIGH, RELAY), to(RELAY, LOW), "a binding outlives the connection");
+    let grant = world.ask(1, Side::Low, 99, "198.51.100.1").unwrap();
+    assert_eq!(world.packet(HIGH, RELAY), to(RELAY, LOW), "and the next one's credential");
+    world.bind(&mut low, LOW, RELAY);
+    let mut next = Client { credential: grant.credential, order: 0 };
+    world.bind(&mut next, LOW, RELAY);
+    assert_eq!(world.packet(HIGH, RELAY), to(RELAY, LOW));
+    assert_eq!(world.try_bind(&mut low, LOW, RELAY).1, REFUSED_UNKNOWN, "the former credential has ended");
+    world.relay.release(world.now, &topic(1), Side::Low, Asker(2));
+    assert_eq!(world.packet(HIGH, RELAY), to(RELAY, LOW), "only the last connection may release it");
+    world.relay.release(world.now, &topic(1), Side::Low, Asker(99));
+    assert_eq!(world.packet(HIGH, RELAY), ALONE);
+    assert_eq!(world.packet(LOW, RELAY), UNBOUND);
+    assert_eq!(world.try_bind(&mut next, LOW, RELAY).1, REFUSED_UNKNOWN);
+    assert!(world.relay.is_called(&topic(1), Side::Low), "the other side still waits");
+}
+
+#[test]
+fn packets_take_the_leg_that_spoke_last_in_both_families_and_over_tls() {
+    let mut world = World::new(Settings::default());
+    let (mut low, _) = world.pair(1);
+    let v6 = "[2001:db8::77]:51820";
+    world.bind(&mut low, v6, RELAY_V6);
+    assert_eq!(world.packet(HIGH, RELAY), to(RELAY, LOW), "the first, until another speaks");
+    assert_eq!(world.packet(v6, RELAY_V6), to(RELAY, HIGH));
+    assert_eq!(world.packet(HIGH, RELAY), to(RELAY_V6, v6), "from IPv4 to IPv6");
+    let (tls, bound) = world.relay.bind_tls(world.now, &low.credential, leg(5)).unwrap();
+    assert!(bound.other_side);
+    assert_eq!(world.packet(HIGH, RELAY), to(RELAY_V6, v6));
+    assert_eq!(world.tls_packet(tls), to(RELAY, HIGH));
+    assert_eq!(world.packet(HIGH, RELAY), Went::Tls(5));
+    world.bind(&mut low, LOW, RELAY);
+    world.bind(&mut low, "192.0.2.8:1", RELAY);
+    world.relay.unbind_tls(world.now, tls);
+    assert_eq!(world.packet(HIGH, RELAY), to(RELAY, "192.0.2.8:1"), "the most recently bound of the others");
+    assert_eq!(world.tls_packet(tls), UNBOUND);
+    assert_eq!(world.relay.gauges().tls_bindings, 0);
+}
+
+#[test]
+fn a_side_has_one_leg_of_each_kind() {
+    let mut world = World::new(Settings::default());
+    let (mut low, _) = world.pair(1);
+    world.packet(LOW, RELAY);
+    let second = "192.0.2.1:40000";
+    world.bind(&mut low, second, "203.0.113.1:3490");
+    assert_eq!(world.packet(HIGH, RELAY), to("203.0.113.1:3490", second), "in place of the former");
+    assert_eq!(world.packet(LOW, RELAY), UNBOUND);
+    let (first, _) = world.relay.bind_tls(world.now, &low.credential, leg(1)).unwrap();
+    let same = leg(2);
+    let (later, _) = world.relay.bind_tls(world.now, &low.credential, same.clone()).unwrap();
+    assert_eq!(world.tls_packet(first), UNBOUND);
+    assert_eq!(world.relay.bind_tls(world.now, &low.credential, same).unwrap().0, later, "the same, again");
+    world.relay.unbind_tls(world.now, first);
+    assert_eq!(world.tls_packet(later), to(RELAY, HIGH), "an end that comes late ends nothing else");
+    assert_eq!(world.relay.gauges().tls_bindings, 1);
+    let wrong = Credential { id: low.credential.id, key: CredentialKey::from_bytes([1; 32]) };
+    let refused = world.relay.bind_tls(world.now, &wrong, leg(3)).unwrap_err();
+    assert_eq!(refused, BindRefusal::Unknown);
+}
+
+#[test]
+fn what_is_silent_ends_and_then_the_place() {
+    let mut world = World::new(Settings::default());
+    let (mut low, _) = world.pair(1);
+    for _ in 0..10 {
+        world.live(IDLE / 2);
+        assert_eq!(world.packet(HIGH, RELAY), to(RELAY, LOW));
+        world.bind(&mut low, LOW, RELAY);
+    }
+    world.live(IDLE / 2);
+    world.packet(LOW, RELAY);
+    world.live(IDLE * 3 / 4);
+    assert_eq!(world.packet(LOW, RELAY), ALONE, "the other side said nothing for five quarters of the time");
+    world.live(IDLE * 2);
+    assert_eq!(world.relay.gauges(), Gauges { allocations: 1, sides: 2, ..Gauges::default() });
+    for (side, asker) in [(Side::Low, 2), (Side::High, 3)] {
+        world.relay.leave(world.now, &topic(1), side, Asker(asker));
+    }
+    world.live(IDLE * 2);
+    assert_eq!(world.relay.gauges(), Gauges::default());
+    assert_eq!(world.relay.tick(world.now), None, "nothing is left to look at");
+    assert_eq!(world.try_bind(&mut low, LOW, RELAY).1, REFUSED_UNKNOWN);
+}
+
+#[test]
+fn limits_are_told_and_freed() {
+    let settings = Settings { allocations: 3, allocations_per_address: 2, ..Settings::default() };
+    let mut world = World::new(settings);
+    world.ask(1, Side::Low, 1, "198.51.100.1").unwrap();
+    world.ask(2, Side::Low, 1, "198.51.100.1").unwrap();
+    let refused = world.ask(3, Side::Low, 1, "198.51.100.1").unwrap_err();
+    assert_eq!(refused, Refusal::AddressFull { retry_after: IDLE });
+    world.ask(1, Side::Low, 1, "198.51.100.1").expect("what one has, one may ask for again");
+    world.ask(1, Side::Low, 4, "198.51.100.1").expect("by another connection too");
+    world.ask(3, Side::Low, 2, "2001:db8::1").unwrap();
+    let refused = world.ask(4, Side::Low, 2, "2001:db8::2").unwrap_err();
+    assert_eq!(refused, Refusal::Full { retry_after: IDLE });
+    world.ask(3, Side::High, 3, "2001:db8::3").expect("the other side of a pair needs no new place");
+    let refused = world.ask(2, Side::High, 3, "2001:db8::4").unwrap_err();
+    assert_eq!(refused, Refusal::AddressFull { retry_after: IDLE }, "a /64 is one address");
+    world.relay.release(world.now, &topic(2), Side::Low, Asker(1));
+    world.ask(4, Side::Low, 1, "198.51.100.1").unwrap();
+    assert_eq!(world.relay.counters().refused, 3);
+}
+
+#[test]
+fn asking_too_often_is_told() {
+    let asks = Rate { burst: 3, every: Duration::from_secs(10) };
+    let mut world = World::new(Settings { asks, ..Settings::default() });
+    for asker in 0..3 {
+        world.ask(1, Side::Low, asker, "198.51.100.1").unwrap();
+    }
+    for _ in 0..10 {
+        world.ask(1, Side::Low, 2, "198.51.100.1").expect("repetitions are free");
+    }
+    let Err(Refusal::TooOften { retry_after }) = world.ask(2, Side::Low, 9, "198.51.100.1") else { panic!() };
+    world.ask(2, Side::Low, 9, "198.51.100.2").expect("another address is not meant");
+    world.wait(retry_after);
+    world.ask(3, Side::Low, 9, "198.51.100.1").unwrap();
+}
+
+#[test]
+fn who_changes_bindings_all_the_time_is_told_to_stop_and_keeps_what_it_has() {
+    let mut world = World::new(Settings::default());
+    let (mut low, _) = world.pair(1);
+    let mut last = LOW.to_owned();
+    let refused = (1..100).find_map(|port| {
+        let source = format!("192.0.2.1:{port}");
+        match world.try_bind(&mut low, &source, RELAY).1 {
+            Some(BindAnswer::Bound { .. }) => {
+                last = source;
+                None
+            }
+            other => other,
+        }
+    });
+    assert_eq!(refused, Some(BindAnswer::Refused(BindRefusal::Full)));
+    assert_eq!(world.packet(HIGH, RELAY), to(RELAY, &last));
+    for _ in 0..100 {
+        world.bind(&mut low, &last, RELAY);
+    }
+    world.wait(Duration::from_secs(2));
+    world.bind(&mut low, LOW, RELAY);
+}
+
+#[test]
+fn bandwidth_is_of_the_pair_and_of_the_relay() {
+    let limit = |each, all| Settings { bandwidth: each, total_bandwidth: all, ..Settings::default() };
+    for (settings, why) in [
+        (limit(Some(8_000_000), None), Dropped::Bandwidth),
+        (limit(None, Some(8_000_000)), Dropped::TotalBandwidth),
+    ] {
+        let mut world = World::new(settings);
+        world.pair(1);
+        let passed = |world: &World| {
+            (0..10_000).take_while(|_| world.sized(LOW, RELAY, 1000) == to(RELAY, HIGH)).count()
+        };
+        assert!((200..=210).contains(&passed(&world)), "a fifth of a second at once");
+        assert_eq!(world.packet(HIGH, RELAY), Went::Nowhere(why), "both directions count together");
+        world.wait(Duration::from_millis(100));
+        assert!((99..=101).contains(&passed(&world)));
+    }
+}
+
+#[test]
+fn a_flood_of_requests_gets_few_answers_and_leaves_others_theirs() {
+    let mut world = World::new(Settings::default());
+    let mut low = world.client(1, Side::Low);
+    let stranger = Client {
+        credential: Credential {
+            id: CredentialId::from_bytes([9; 16]),
+            key: CredentialKey::from_bytes([9; 32]),
+        },
+        order: 0,
+    };
+    let junk = request(&stranger.credential, ID, 1, None);
+    let mut answers = 0;
+    for number in 0..100_000u32 {
+        let source = SocketAddr::new(std::net::Ipv4Addr::from_bits(number).into(), 1).to_string();
+        answers += usize::from(world.hear(&junk, &source, RELAY).is_some());
+    }
+    assert!(answers <= 1024, "{answers}");
+    let bare = request(&low.credential, ID, 1, None);
+    assert!(world.hear(&bare, LOW, RELAY).is_some(), "who has a credential is challenged all the same");
+    low.order = 1;
+    world.bind(&mut low, LOW, RELAY);
+}
+
+#[test]
+fn memory_of_idle_places_stays_below_a_kilobyte() {
+    const PAIRS: u32 = 100_000;
+    let settings = Settings {
+        allocations: PAIRS as usize,
+        allocations_per_address: usize::MAX,
+        asks: Rate { burst: u32::MAX, every: Duration::from_nanos(1) },
+        ..Settings::default()
+    };
+    let mut world = World::new(settings);
+    let before = resident();
+    let mut clients = Vec::with_capacity(2 * PAIRS as usize);
+    for pair in 0..PAIRS {
+        for side in [Side::Low, Side::High] {
+            clients.push(world.client(pair, side));
+        }
+    }
+    let own = clients.len() * size_of::<Client>();
+    let asked = (resident() - before).saturating_sub(own) / PAIRS as usize;
+    for (number, client) in (0u32..).zip(&clients) {
+        let source = SocketAddr::new(std::net::Ipv4Addr::from_bits(number << 8).into(), 51820);
+        let path = Path::new(source, addr(RELAY));
+        let bind = UdpBind { id: client.credential.id, order: 1, path, socket: 0 };
+        let binding = world.relay.bind_udp(world.now, bind, world.relay.own_counts());
+        assert!(matches!(binding, Binding::Bound(_)), "{binding:?}");
+    }
+    let bound = (resident() - before).saturating_sub(own) / PAIRS as usize;
+    println!("{asked} bytes for an allocation with two credentials, {bound} with both sides bound");
+    assert!(asked < 1024 && bound < 1024, "{asked} {bound}");
+    let began = Instant::now();
+    world.relay.tick(world.now);
+    println!("{:?} for a look at {PAIRS}", began.elapsed());
+}
+
+/// Bytes of memory that this process uses.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Ask { pair: u8, side: bool, asker: u8 },
+    Release { pair: u8, side: bool, asker: u8 },
+    Leave { pair: u8, side: bool, asker: u8 },
+    Bind { client: u8, source: u8, port: u8 },
+    BindTls { client: u8, channel: u8 },
+    UnbindTls { binding: u8 },
+    Packet { source: u8, port: u8 },
+    Wait { seconds: u16 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = (0u8..3, any::<bool>(), 0u8..3);
+    prop_oneof![
+        4 => who.clone().prop_map(|(pair, side, asker)| Step::Ask { pair, side, asker }),
+        1 => who.clone().prop_map(|(pair, side, asker)| Step::Release { pair, side, asker }),
+        1 => who.prop_map(|(pair, side, asker)| Step::Leave { pair, side, asker }),
+        6 => (any::<u8>(), 0u8..4, 0u8..3).prop_map(|(client, source, port)| Step::Bind { client, source, port }),
+        2 => (any::<u8>(), 0u8..3).prop_map(|(client, channel)| Step::BindTls { client, channel }),
+        1 => any::<u8>().prop_map(|binding| Step::UnbindTls { binding }),
+        6 => (0u8..4, 0u8..3).prop_map(|(source, port)| Step::Packet { source, port }),
+        1 => (0u16..400).prop_map(|seconds| Step::Wait { seconds }),
+    ]
+}
+
+proptest! {
+    /// Whatever happens, a packet goes only to where the other side of the same pair has bound last from.
+    #[test]
+    fn nothing_goes_to_the_wrong_place(steps in proptest::collection::vec(step(), 1..120)) {
+        let mut world = World::new(Settings::default());
+        let side = |high| if high { Side::High } else { Side::Low };
+        let source = |n: u8| if n == 3 { "[2001:db8::3]:51820".to_owned() } else { format!("192.0.2.{n}:51820") };
+        let at = |source: u8, port: u8| format!("{}:{}", if source == 3 { "[2001:db8::1]" } else { "203.0.113.1" }, 3479 + u16::from(port));
+        let mut clients: Vec<(u8, bool, Client)> = Vec::new();
+        let mut bindings = Vec::new();
+        // Who bound a path last.
+        let mut model: std::collections::HashMap<(String, String), (u8, bool)> = std::collections::HashMap::new();
+        for step in steps {
+            match step {
+                Step::Ask { pair, side: high, asker } => {
+                    if let Ok(grant) = world.ask(pair.into(), side(high), u64::from(asker) * 2 + u64::from(high), "198.51.100.1")
+                        && !clients.iter().any(|(.., client)| client.credential == grant.credential)
+                    {
+                        clients.push((pair, high, Client { credential: grant.credential, order: 0 }));
+                    }
+                }
+                Step::Release { pair, side: high, asker } => {
+                    world.relay.release(world.now, &topic(pair.into()), side(high), Asker(u64::from(asker) * 2 + u64::from(high)));
+                }
+                Step::Leave { pair, side: high, asker } => {
+                    world.relay.leave(world.now, &topic(pair.into()), side(high), Asker(u64::from(asker) * 2 + u64::from(high)));
+                }
+                Step::Bind { client, source: from, port } if !clients.is_empty() => {
+                    let index = usize::from(client) % clients.len();
+                    let (pair, high, client) = &mut clients[index];
+                    let (from, at) = (source(from), at(from, port));
+                    if let (_, Some(BindAnswer::Bound { .. })) = world.try_bind(client, &from, &at) {
+                        model.insert((from, at), (*pair, *high));
+                    }
+                }
+                Step::BindTls { client, channel } if !clients.is_empty() => {
+                    let (pair, high, client) = &clients[usize::from(client) % clients.len()];
+                    // Channels say whose they are.
+                    let channel = u16::from(*pair) << 8 | u16::from(*high) << 4 | u16::from(channel);
+                    if let Ok((binding, _)) = world.relay.bind_tls(world.now, &client.credential, leg(channel)) {
+                        bindings.push((*pair, *high, binding));
+                    }
+                }
+                Step::UnbindTls { binding } if !bindings.is_empty() => {
+                    world.relay.unbind_tls(world.now, bindings[usize::from(binding) % bindings.len()].2);
+                }
+                Step::Packet { source: from, port } => {
+                    let (from, at) = (source(from), at(from, port));
+                    let owner = model.get(&(from.clone(), at.clone())).copied();
+                    check(owner, &world.packet(&from, &at), &model)?;
+                    for (pair, high, binding) in &bindings {
+                        check(Some((*pair, *high)), &world.tls_packet(*binding), &model)?;
+                    }
+                }
+                Step::Wait { seconds } => world.live(Duration::from_secs(seconds.into())),
+                Step::Bind { .. } | Step::BindTls { .. } | Step::UnbindTls { .. } => {}
+            }
+            let gauges = world.relay.gauges();
+            prop_assert!(gauges.sides <= 2 * gauges.allocations && gauges.allocations <= gauges.sides);
+            prop_assert!(gauges.udp_bindings <= 2 * gauges.sides && gauges.tls_bindings <= gauges.sides);
+        }
+        for pair in 0..3 {
+            for (high, asker) in [(false, 0), (false, 2), (false, 4), (true, 1), (true, 3), (true, 5)] {
+                world.relay.leave(world.now, &topic(pair), side(high), Asker(asker));
+            }
+        }
+        world.live(IDLE * 3);
+        prop_assert_eq!(world.relay.gauges(), Gauges::default(), "nothing stays for ever");
+    }
+}
+
+fn check(
+    owner: Option<(u8, bool)>,
+    went: &Went,
+    model: &std::collections::HashMap<(String, String), (u8, bool)>,
+) -> Result<(), TestCaseError> {
+    match (went, owner) {
+        (Went::Nowhere(_), _) => {}
+        (Went::Udp(from, to), Some((pair, high))) => {
+            let target = model.get(&(to.to_string(), from.to_string())).copied();
+            prop_assert_eq!(target, Some((pair, !high)));
+        }
+        (Went::Tls(channel), Some((pair, high))) => {
+            prop_assert_eq!(channel >> 4, u16::from(pair) << 4 | u16::from(!high));
+        }
+        (went, None) => prop_assert!(false, "from nobody to {went:?}"),
+    }
+    Ok(())
+}
