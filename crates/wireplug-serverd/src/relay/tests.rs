@@ -532,9 +532,6 @@ fn memory_of_idle_places_stays_below_a_kilobyte() {
     let bound = (resident() - before).saturating_sub(own) / PAIRS as usize;
     println!("{asked} bytes for an allocation with two credentials, {bound} with both sides bound");
     assert!(asked < 1024 && bound < 1024, "{asked} {bound}");
-    let began = Instant::now();
-    world.relay.tick(world.now);
-    println!("{:?} for a look at {PAIRS}", began.elapsed());
 }
 
 /// Bytes of memory that this process uses.
