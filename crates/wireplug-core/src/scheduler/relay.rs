@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::peer::{Cause, Effort, Peer, Role, Round, Server, World};
 use super::tuning::{
-    CALL_GAP, CALLED_FOR, RELAY_DOUBT_HEAD_START, RELAY_HEAD_START, RELAY_KEPT, UNPROVEN_EACH, upgrade_pause,
+    CALL_GAP, CALLED_FOR, RELAY_DOUBT_HEAD_START, RELAY_HEAD_START, RELAY_KEPT, UNPROVEN_EACH,
+    UPGRADE_WINDOW, upgrade_pause,
 };
 use super::tunnel::Tunnel;
 use crate::Endpoint;
@@ -46,9 +47,11 @@ impl Peer {
         self.relay.called = Some(world.now);
         let settled = lately || self.uses_relay();
         match &mut self.effort {
-            Effort::Round(round) => round.called = world.now,
+            Effort::Round(round) if settled || world.now < round.started + UPGRADE_WINDOW => {
+                round.called = world.now;
+            }
             Effort::Rest | Effort::Pause { .. } if settled => {}
-            Effort::Rest | Effort::Pause { .. } => self.begin_round(world, Cause::Called),
+            Effort::Rest | Effort::Pause { .. } | Effort::Round(_) => self.begin_round(world, Cause::Called),
         }
     }
 
@@ -77,19 +80,25 @@ impl Peer {
         if self.uses_relay() {
             return (true, None);
         }
-        let works = match &self.tunnel {
-            Tunnel::Trying(_) => true,
-            Tunnel::Up(_) => self.works_in(round),
+        let proven = match &self.tunnel {
+            Tunnel::Trying(_) => false,
+            Tunnel::Up(_) => self.path_in_use_is_proven(),
             Tunnel::Down => self.choice(world.now).is_some_and(|best| !best.relayed),
         };
-        if works {
+        if proven {
             return self.kept(world.now);
         }
+        // The other side may hear nothing of us though we hear all of it.
         let called_until = self.relay.called.map(|at| at + CALLED_FOR);
         if called_until.is_some_and(|until| until > world.now) {
             return (true, called_until);
         }
-        if self.tunnel.is_up() && !round.doubting && !round.elsewhere {
+        let needed = match &self.tunnel {
+            Tunnel::Trying(_) => false,
+            Tunnel::Up(_) => (round.doubting || round.elsewhere) && !self.works_in(round),
+            Tunnel::Down => true,
+        };
+        if !needed {
             return self.kept(world.now);
         }
         match self.head_start(world, round) {
