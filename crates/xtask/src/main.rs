@@ -1,8 +1,9 @@
-//! Development tasks: `cargo xtask demo | test | bench | vm`.
+//! Development tasks: `cargo xtask demo | test | fuzz | bench | vm`.
 
 mod bench;
 mod cargo;
 mod demo;
+mod fuzz;
 mod packages;
 mod signals;
 mod story;
@@ -10,6 +11,7 @@ mod suite;
 mod vm;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -17,7 +19,7 @@ use wireplug_lab::Nat;
 
 /// Development tasks of wireplug.
 ///
-/// All need root, because they make network namespaces; nothing that they do reaches the network outside,
+/// All but fuzz need root, because they make network namespaces; nothing that they do reaches the network outside,
 /// save that missing system packages are installed with apt-get on Debian and Ubuntu.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", verbatim_doc_comment)]
@@ -44,11 +46,23 @@ enum Task {
     /// Checks format, lints and documentation, and runs all tests, also those in network namespaces, and last those of
     /// `vm` where its packages can be had and `WIREPLUG_SKIP_VM` is not 1.
     Test {
-        /// Runs property tests on far more random cases than usual.
+        /// Runs property tests on far more random cases than usual, and after them each fuzz target for a short time.
         #[arg(long)]
         fuzz: bool,
         /// Runs only tests whose names contain one of these, and no other checks.
         filters: Vec<String>,
+    },
+    /// Runs the fuzz targets of fuzz/ under libFuzzer; what they find is kept for the next run.
+    ///
+    /// Needs no root. Installs cargo-fuzz where there is none.
+    Fuzz {
+        /// How long it takes in all, not counting the build.
+        minutes: u64,
+        /// Only these targets.
+        targets: Vec<String>,
+        /// Afterwards keeps, of all inputs that were ever found, only those that reach something of their own.
+        #[arg(long)]
+        minimise: bool,
     },
     /// Measures, and prints tables.
     #[command(subcommand)]
@@ -135,6 +149,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.task {
         Task::Demo { first, second, delay } => demo::run([*first, *second], *delay),
         Task::Test { fuzz, filters } => suite::run(*fuzz, filters),
+        Task::Fuzz { minutes, targets, minimise } => {
+            fuzz::within(Duration::from_secs(60 * minutes), targets, *minimise)
+        }
         Task::Bench(Bench::Connect(arguments)) => bench::connect(arguments),
         Task::Bench(Bench::Relay(arguments)) => bench::relay::run(arguments),
         Task::Vm(arguments) => {

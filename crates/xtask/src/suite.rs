@@ -1,42 +1,53 @@
 //! `cargo xtask test`: everything that must hold.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
-use crate::{cargo, packages, vm};
+use crate::{cargo, fuzz, packages, vm};
 
 /// Random cases of each property test with `--fuzz`; proptest's own number is 256.
 const FUZZ_CASES: &str = "20000";
+
+/// How long each fuzz target runs with `--fuzz`.
+const FUZZ_TIME: Duration = Duration::from_secs(10);
 
 /// Tests at a time at least: those in namespaces mostly wait.
 const LEAST_THREADS: usize = 3;
 
 /// Runs all checks and tests, or with filters only the tests that they name.
-pub(crate) fn run(fuzz: bool, filters: &[String]) -> Result<()> {
+pub(crate) fn run(fuzzing: bool, filters: &[String]) -> Result<()> {
     packages::ensure()?;
-    let fuzz: &[(&str, &str)] = if fuzz { &[("PROPTEST_CASES", FUZZ_CASES)] } else { &[] };
+    let cases: &[(&str, &str)] = if fuzzing { &[("PROPTEST_CASES", FUZZ_CASES)] } else { &[] };
     if filters.is_empty() {
         cargo::run(&["fmt", "--all", "--check"], &[])?;
         cargo::run(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"], &[])?;
         cargo::run(&["doc", "--quiet", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "--deny warnings")])?;
     }
-    run_here(fuzz, filters)?;
-    if filters.is_empty() { vm::run_with_all_tests() } else { Ok(()) }
+    run_here(cases, filters)?;
+    if !filters.is_empty() {
+        return Ok(());
+    }
+    if fuzzing {
+        fuzz::each(FUZZ_TIME)?;
+    }
+    vm::run_with_all_tests()
 }
 
 /// Runs the tests that need nothing but this machine.
-fn run_here(fuzz: &[(&str, &str)], filters: &[String]) -> Result<()> {
-    // The lab runs them.
-    cargo::run(&["build", "--quiet", "--workspace", "--bins"], &[])?;
+fn run_here(cases: &[(&str, &str)], filters: &[String]) -> Result<()> {
+    // The lab runs them, but not those of the fuzz targets.
+    cargo::run(&["build", "--quiet", "--workspace", "--exclude", "wireplug-fuzz", "--bins"], &[])?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).max(LEAST_THREADS).to_string();
     let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
     if !cargo::has("nextest") {
         let tail = [&["--", "--test-threads", &threads], &filters[..]].concat();
-        return cargo::run(&[&["test", "--workspace", "--no-fail-fast"], &tail[..]].concat(), fuzz);
+        return cargo::run(&[&["test", "--workspace", "--no-fail-fast"], &tail[..]].concat(), cases);
     }
     if filters.is_empty() {
         // nextest knows no documentation tests. First, so that its summary comes last.
-        cargo::run(&["test", "--quiet", "--workspace", "--doc"], fuzz)?;
+        cargo::run(&["test", "--quiet", "--workspace", "--doc"], cases)?;
     }
     let run = ["nextest", "run", "--workspace", "--no-fail-fast", "--test-threads", &threads];
-    cargo::run(&[&run[..], &filters].concat(), fuzz)
+    cargo::run(&[&run[..], &filters].concat(), cases)
 }
