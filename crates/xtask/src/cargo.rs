@@ -73,6 +73,15 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// The machine that this toolchain builds for, such as `x86_64-unknown-linux-gnu`.
+pub(crate) fn host() -> Result<String> {
+    let output =
+        Command::new("rustc").arg("-vV").current_dir(root()).output().context("cannot start rustc")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` does not tell its host")?.to_owned())
+}
+
 /// The workspace's root: two above this crate.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// Programs, and the packages of Debian and Ubuntu that hold them.
-const PACKAGES: [(&str, &str); 16] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
@@ -24,6 +24,8 @@ const PACKAGES: [(&str, &str); 16] = [
     ("miniupnpd", "miniupnpd-nftables"),
     ("avahi-daemon", "avahi-daemon"),
     ("avahi-browse", "avahi-utils"),
+    ("curl", "curl"),
+    ("nginx", "nginx-light"),
 ];
 
 /// What the virtual machine needs besides.
@@ -33,6 +35,9 @@ const VM_PACKAGES: [(&str, &str); 4] = [
     ("modprobe", "kmod"),
     ("depmod", "kmod"),
 ];
+
+/// What the fuzz targets need besides: libFuzzer is C++.
+const FUZZ_PACKAGES: [(&str, &str); 1] = [("c++", "g++")];
 
 /// Installs what is missing where apt-get is there; elsewhere names it.
 pub(crate) fn ensure() -> Result<()> {
@@ -46,6 +51,11 @@ pub(crate) fn ensure() -> Result<()> {
 /// As [`ensure`], for the virtual machine.
 pub(crate) fn ensure_for_vm() -> Result<()> {
     install(&VM_PACKAGES)
+}
+
+/// As [`ensure`], for the fuzz targets.
+pub(crate) fn ensure_for_fuzz() -> Result<()> {
+    install(&FUZZ_PACKAGES)
 }
 
 fn install(packages: &[(&'static str, &'static str)]) -> Result<()> {
