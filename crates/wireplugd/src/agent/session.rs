@@ -2,10 +2,11 @@
 
 mod inbound;
 mod outbound;
+mod proof;
 mod relay;
 mod stun;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,6 +78,8 @@ pub(super) struct Session<'a> {
     servers: Servers,
     relays: Relays,
     legs: Legs,
+    /// The peers whose path in use was not proven yet since the network changed.
+    stale: BTreeSet<PublicKey>,
     bindings: Bindings<Ticket>,
     held: Vec<Held>,
     verifications: Verifications,
@@ -159,6 +162,7 @@ pub(super) async fn run(
         servers,
         relays: Relays::default(),
         legs,
+        stale: BTreeSet::new(),
         bindings: Bindings::default(),
         held: Vec::new(),
         verifications: Verifications::default(),

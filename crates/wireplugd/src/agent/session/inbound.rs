@@ -174,6 +174,7 @@ impl Session<'_> {
         self.verifications.forget_all();
         self.relays.network_changed();
         self.legs.kick();
+        self.stale = self.state.peers.iter().map(|peer| peer.public_key).collect();
         for (server, ticket) in self.bindings.drain().collect::<Vec<_>>() {
             let why = "the network changed".to_owned();
             self.give_up(ticket, PortError::NoRoute { server, why });

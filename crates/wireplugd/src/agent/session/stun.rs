@@ -118,7 +118,7 @@ impl Session<'_> {
         let Some(pair) = self.pairs.get(&peer) else { return };
         if pair.open_check_response(payload).is_ok() {
             debug!(peer = %self.peer_name(&peer), %from, "path proven");
-            self.scheduler.handle(now(), Input::CheckAnswered { peer, from, transaction });
+            self.proven(peer, from, transaction);
         }
     }
 }
