@@ -80,16 +80,17 @@ fn suggestion() -> RemoteCandidate {
 }
 
 impl Strategy for Finds {
-    fn run(self: Box<Self>, context: Context) -> BoxFuture<'static, Result<(), Failure>> {
+    fn run(self: Box<Self>, mut context: Context) -> BoxFuture<'static, Result<(), Failure>> {
         Box::pin(async move {
+            let generation = context.situation().generation;
             for port in [1000, 2000, 3000] {
-                context.found(0, mapping(port));
+                context.found(generation, mapping(port));
             }
-            context.suggest(0, peer(), suggestion());
-            context.mapping(0, Mapping::DestinationDependent);
+            context.suggest(generation, peer(), suggestion());
+            context.mapping(generation, Mapping::DestinationDependent);
             sleep(Duration::from_secs(10)).await;
-            context.found(0, mapping(1000));
-            context.note(0, "all is well\u{7}");
+            context.found(generation, mapping(1000));
+            context.note(generation, "all is well\u{7}");
             context.cancelled().await;
             Ok(())
         })
@@ -118,10 +119,6 @@ fn config() -> InterfaceConfig {
 /// Two minutes of two strategies, and what is told then.
 async fn told() -> Vec<StrategyInfo> {
     let config = config();
-    let (_sender, situation) = watch::channel(Situation::default());
-    let (events, lives) = (EventQueue::default(), Lives::default());
-    let host: Arc<dyn Host> = Arc::new(FakeHost::new(Place::default()));
-    let runner = Runner::start(config.strategies.clone(), &host, &events, &lives, &situation);
     let mut scheduler = Scheduler::new(SchedulerConfig {
         own: PublicKey::from_bytes([1; 32]),
         instance: 1,
@@ -129,6 +126,11 @@ async fn told() -> Vec<StrategyInfo> {
         ranking: Ranking::default(),
         peers: BTreeMap::new(),
     });
+    let generation = scheduler.generation();
+    let (_sender, situation) = watch::channel(Situation { generation, ..Situation::default() });
+    let (events, lives) = (EventQueue::default(), Lives::default());
+    let host: Arc<dyn Host> = Arc::new(FakeHost::new(Place::default()));
+    let runner = Runner::start(config.strategies.clone(), &host, &events, &lives, &situation);
     sleep(Duration::from_secs(100)).await;
     let now = Instant::now().into_std();
     for (port, verdict) in [
@@ -138,9 +140,9 @@ async fn told() -> Vec<StrategyInfo> {
     ] {
         let candidate = mapping(port);
         let endpoint = candidate.endpoint;
-        scheduler.handle(now, Input::Found { generation: scheduler.generation(), candidate });
+        scheduler.handle(now, Input::Found { generation, candidate });
         if let Some(verdict) = verdict {
-            scheduler.handle(now, Input::Verdict { generation: scheduler.generation(), endpoint, verdict });
+            scheduler.handle(now, Input::Verdict { generation, endpoint, verdict });
         }
     }
     let clock = Clock { now, wall: SystemTime::UNIX_EPOCH + WALL };
