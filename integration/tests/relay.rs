@@ -308,6 +308,7 @@ fn a_private_relay_serves_who_shows_a_token_and_tells_the_others() {
             assert_eq!(reason, Reason::Denied, "{detail}");
             assert!(detail.contains("token"), "{detail}");
         }
+        assert_eq!(scene.server.metric("relay_denied_total")?, 2);
         assert!(matches!(a.ask(&low, Some(TOKEN))?, Answer::Allocated(_)));
         assert!(!scene.server.process().unwrap().log().contains(TOKEN));
         Ok(())

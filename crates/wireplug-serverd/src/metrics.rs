@@ -29,6 +29,7 @@ pub(crate) async fn serve(
     text.rendezvous(&web.hub.counts());
     if let Some(places) = web.hub.places() {
         text.relay(&places.relay().gauges(), &places.relay().counters());
+        text.one("relay_denied_total", "counter", web.hub.counts().denied);
     }
     ([(CONTENT_TYPE, TEXT)], text.0).into_response()
 }

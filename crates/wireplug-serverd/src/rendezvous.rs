@@ -174,6 +174,8 @@ pub struct Counts {
     pub refused: u64,
     /// Probes since the start.
     pub probes: u64,
+    /// Requests for a place on the relay that the access list denied since the start.
+    pub denied: u64,
 }
 
 /// Kinds of messages that are counted apart.

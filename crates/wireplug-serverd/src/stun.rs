@@ -194,14 +194,15 @@ const fn unspecified(v4: bool) -> IpAddr {
     if v4 { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) }
 }
 
-/// Whether an address is of a private network, so that others see this host, if at all, by another.
+/// Whether an address is of a private network or of this host only, so that others see it, if at all, by another.
 fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();
-            ip.is_private() || ip.is_link_local() || (a == 100 && (64..128).contains(&b)) // RFC 6598
+            let shared = a == 100 && (64..128).contains(&b); // RFC 6598
+            ip.is_private() || ip.is_link_local() || ip.is_loopback() || shared
         }
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback(),
     }
 }
 

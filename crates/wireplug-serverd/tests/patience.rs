@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use client::{Running, tls};
+use client::{Running, open, tls};
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpStream;
@@ -61,4 +61,13 @@ async fn a_websocket_that_answers_pings_stays() {
     };
     assert!(timeout(Duration::from_secs(600), listening).await.is_err(), "it was closed");
     assert!((18..=20).contains(&pings), "{pings}");
+}
+
+/// A client that has nothing to relay does not keep a connection open.
+#[tokio::test]
+async fn a_relay_websocket_without_a_pair_is_closed() {
+    let server = Running::with_relay(Limits::default());
+    let (socket, _) = open(server.https, "/relay", Some("wireplug.relay.v1"), &[]).await.unwrap();
+    let waited = hangs_up_after(socket.into_inner()).await;
+    assert!((59..=63).contains(&waited), "{waited}");
 }

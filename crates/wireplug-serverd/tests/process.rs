@@ -23,7 +23,9 @@ fn program(config: &Path) -> Command {
 fn configure(dir: &Path, more: &str) -> std::path::PathBuf {
     let path = dir.join("serverd.toml");
     let state = dir.join("state").display().to_string();
-    let text = format!("listen = \"127.0.0.1:0\"\nudp = [\"127.0.0.1:0\"]\nstate-dir = \"{state}\"\n{more}\n[relay]\nenabled = false\n");
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nudp = [\"127.0.0.1:0\"]\nstate-dir = \"{state}\"\n{more}\n[relay]\nenabled = false\n"
+    );
     std::fs::write(&path, text).unwrap();
     path
 }

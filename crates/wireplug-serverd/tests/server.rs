@@ -6,6 +6,7 @@
 mod client;
 mod common;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use client::{Client, Running, open, refused, soon, tls};
@@ -224,5 +225,49 @@ async fn without_tls_a_reverse_proxy_can_stand_before_it() {
     let mut answer = String::new();
     soon("an answer", stream.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.ends_with("ok"), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_relay_has_a_websocket_of_its_own_and_numbers() {
+    let server = Running::with_relay(Limits::default());
+    let (_, response) = open(server.https, "/relay", Some("wireplug.relay.v1"), &[]).await.unwrap();
+    assert_eq!(response.headers()["sec-websocket-protocol"], "wireplug.relay.v1");
+    match open(server.https, "/relay", Some("wireplug.v1"), &[]).await {
+        Err(Error::Http(response)) => assert_eq!(response.status(), 400),
+        other => panic!("{other:?}"),
+    }
+    assert!(get(&server, "/relay", "").await.starts_with("HTTP/1.1 426"));
+    let metrics = get(&server, "/metrics", "").await;
+    assert!(metrics.contains("\nwireplug_relay_allocations 0\n"), "{metrics}");
+
+    let [low, _] = pairs(1);
+    let mut a = server.client().await;
+    a.say(&ClientMessage::join(&low)).await;
+    a.next().await;
+    a.say(&ClientMessage::Allocate { topic: low.topic(), access: None }).await;
+    match a.next().await {
+        ServerMessage::Allocated { topic, allocation } => {
+            assert_eq!((topic, allocation.ports), (low.topic(), 3479..=3510));
+            assert_eq!(allocation.relays, [IpAddr::from([0, 0, 0, 0])], "the host that it is connected to");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(get(&server, "/metrics", "").await.contains("\nwireplug_relay_allocations 1\n"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_without_a_relay_has_none_of_it() {
+    let server = Running::on_loopback(Limits::default());
+    match open(server.https, "/relay", Some("wireplug.relay.v1"), &[]).await {
+        Err(Error::Http(response)) => {
+            assert_eq!(response.status(), 404);
+            let body = String::from_utf8(response.into_body().unwrap()).unwrap();
+            assert!(body.contains("does not relay"), "{body}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!get(&server, "/metrics", "").await.contains("relay"));
     server.stop().await;
 }

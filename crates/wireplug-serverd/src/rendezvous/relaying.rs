@@ -44,6 +44,7 @@ impl Rendezvous {
             return Err(Refusal::new(Reason::Unsupported, "the relay of this server is turned off"));
         };
         list.admit(access).map_err(|denied| {
+            self.counts.denied += 1;
             Refusal::new(
                 Reason::Denied,
                 match denied {

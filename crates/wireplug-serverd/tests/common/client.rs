@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used)] // it is tests that fail here
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -64,6 +65,15 @@ impl Running {
     /// On loopback, with two UDP addresses.
     pub fn on_loopback(limits: Limits) -> Self {
         Self::start("listen = \"127.0.0.1:0\"\nudp = [\"127.0.0.1:0\", \"127.0.0.2:0\"]\n", limits)
+    }
+
+    /// On loopback, with a relay at an address that no other test uses.
+    pub fn with_relay(limits: Limits) -> Self {
+        static RELAYS: AtomicU8 = AtomicU8::new(1);
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let address = Ipv4Addr::new(127, RELAYS.fetch_add(1, Ordering::Relaxed), high, low);
+        let listen = "listen = \"127.0.0.1:0\"\nudp = [\"127.0.0.1:0\"]\n";
+        Self::start(&format!("{listen}[relay]\naddresses = [\"{address}\"]\n"), limits)
     }
 
     pub async fn stop(mut self) {
