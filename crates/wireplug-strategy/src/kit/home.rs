@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use wireplug_core::Endpoint;
 
-use super::gateway::{FakeGateway, Heard};
-use super::{Place, Run, address};
+use super::gateway::{FakeGateway, Heard, Script};
+use super::{Place, Run, Scenario, address};
 use crate::registry::{Registration, registered};
 use crate::situation::{Gateway, Situation};
 
@@ -116,6 +116,31 @@ impl Home {
     pub fn heard_since(&self, before: usize) -> Vec<Heard> {
         self.router.heard().split_off(before)
     }
+}
+
+/// A scenario for the conformance kit in two such homes. `scripts` prepares every router; `gone` has one map no more.
+pub fn scenario(scripts: impl Fn(&mut Script), gone: impl FnOnce(&mut Script)) -> Scenario {
+    let home = |gateway, source, outside| {
+        let home = Home::at(gateway, source, outside);
+        home.router.change(&scripts);
+        home
+    };
+    let here = || home(GATEWAY, SOURCE, OUTSIDE);
+    let (first, new_port, without) = (here(), here(), here());
+    let away = home("10.0.0.1", "10.0.0.9", "9.8.7.6");
+    without.router.change(gone);
+    let there = away.router.clone();
+    let mut scenario = Scenario::new(first.place(), away.place())
+        .changing("another port", |place| {
+            place.situation.listen_port = 4500;
+            *place = new_port.moved_into(place.clone());
+        })
+        .changing("a router that maps no more", |place| *place = without.moved_into(place.clone()))
+        .changing("no router any more", |place| place.situation.gateways.clear());
+    // What stands on the router of a network that was left cannot be reached, and ends with its lease.
+    scenario.left_behind =
+        Box::new(move || there.mappings().iter().map(|mapping| format!("{mapping:?}")).collect());
+    scenario
 }
 
 /// The strategy under test: the only one that the test is linked with.
