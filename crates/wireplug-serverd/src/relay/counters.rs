@@ -135,6 +135,11 @@ impl Tally {
         self.packets += 1;
         self.bytes += bytes as u64;
     }
+
+    pub(super) const fn append(&mut self, more: Self) {
+        self.packets += more.packets;
+        self.bytes += more.bytes;
+    }
 }
 
 impl Counts {

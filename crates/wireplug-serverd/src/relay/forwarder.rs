@@ -115,10 +115,8 @@ impl Forwarder {
             Ok(Hop::Udp(hop)) => hop,
             Ok(Hop::Tls(leg)) => {
                 counts.forwarded_tls(tally);
-                if let Some(lost) = leg.queue.push_packet(leg.channel, packet) {
-                    counts.dropped(Dropped::TlsQueue, Tally { packets: 1, bytes: lost as u64 });
-                }
-                return;
+                let lost = leg.queue.push_packet(leg.channel, packet);
+                return counts.dropped(Dropped::TlsQueue, lost);
             }
             Err(why) => return counts.dropped(why, tally),
         };

@@ -164,9 +164,8 @@ impl Worker {
                     Ok(Hop::Udp(hop)) => round.planned.push(Planned { hop, sequence: packets, part }),
                     Ok(Hop::Tls(leg)) => {
                         tallies.tls.add(payload.len());
-                        if let Some(lost) = leg.queue.push_packet(leg.channel, payload) {
-                            tallies.drop(Dropped::TlsQueue, lost);
-                        }
+                        let lost = leg.queue.push_packet(leg.channel, payload);
+                        tallies.dropped[Dropped::TlsQueue as usize].append(lost);
                     }
                     Err(why) => tallies.drop(why, payload.len()),
                 }
