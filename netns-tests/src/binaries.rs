@@ -13,7 +13,7 @@ pub struct Binaries {
 
 /// What the programs log for the digest of a failed test.
 const LOG_FILTER: &str = "info,wireplug=debug,wireplugd=debug,wireplug_core=debug,wireplug_net=debug,\
-    wireplug_strategy=debug,wireplug_direct=debug,wireplug_hole_punch=debug,wireplug_lan_mdns=debug,wireplug_serverd=debug";
+    wireplug_strategy=debug,wireplug_direct=debug,wireplug_hole_punch=debug,wireplug_lan_mdns=debug,wireplug_relay=debug,wireplug_serverd=debug";
 
 impl Binaries {
     /// In the directory that `WIREPLUG_LAB_BINARIES` names, else beside the running executable.

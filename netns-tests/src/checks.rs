@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cmd::wait_for;
 use crate::daemon::{Daemon, PeerStatus};
 use crate::error::{LabError, Result};
-use crate::nat::WIREGUARD_PORT;
+use crate::nat::{Nat, WIREGUARD_PORT};
 use crate::outcome::only_strategy;
 use crate::pair::{End, Pair};
 use crate::ping::Ping;
@@ -16,6 +16,21 @@ pub const UNREACHABLE_LIMIT: Duration = Duration::from_secs(45);
 
 /// How long status may lag behind the tunnel, and one side behind the other.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
+
+/// How a side reaches the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leg {
+    /// From WireGuard's own port.
+    Udp,
+    /// Through the daemon, over the server's HTTPS port.
+    Tls,
+}
+
+impl Leg {
+    fn of(nat: Nat) -> Self {
+        if nat == Nat::UdpBlocked { Self::Tls } else { Self::Udp }
+    }
+}
 
 impl Pair {
     /// Checks that the tunnel carries `count` pings at 10 ms without a gap.
@@ -39,12 +54,46 @@ impl Pair {
     pub fn check_direct(&self, daemons: &[Daemon; 2]) -> Result<()> {
         for ((here, there), daemon) in self.both_ways().into_iter().zip(daemons) {
             let strategy = only_strategy(here.host.nat(), there.host.nat());
-            here.check_path(there, daemon, strategy, |_| here.check_endpoint(there).map(drop))?;
+            here.wait_path(there, daemon, "connected", strategy, |_| here.check_endpoint(there).map(drop))?;
         }
+        let before = self.server.wireguard_packets()?;
         self.check_pings(20)?;
-        let crossed = self.server.wireguard_packets()?;
-        if crossed != 0 {
+        let crossed = self.server.wireguard_packets()? - before;
+        // What was on the way to the relay when the path moved.
+        if crossed > 2 {
             return Err(LabError::unexpected(format!("{crossed} packets of the tunnel went to the server")));
+        }
+        Ok(())
+    }
+
+    /// Checks that a connected pair goes over the relay: soon WireGuard on both sides sends to the server's relay ports,
+    /// or where UDP is blocked to the daemon itself, which takes it on by TLS, status says so, every ping is answered, and the server's
+    /// counters have seen them.
+    ///
+    /// # Errors
+    /// Naming what is not as it must be.
+    pub fn check_relayed(&self, daemons: &[Daemon; 2]) -> Result<()> {
+        for ((here, there), daemon) in self.both_ways().into_iter().zip(daemons) {
+            let leg = Leg::of(here.host.nat());
+            here.wait_path(there, daemon, "relayed", Some("relay"), |endpoint| {
+                let fits = match leg {
+                    Leg::Udp => self.server.is_relay(endpoint),
+                    Leg::Tls => endpoint.ip().is_loopback(),
+                };
+                if fits {
+                    return Ok(());
+                }
+                Err(LabError::unexpected(format!("{endpoint} is no {leg:?} leg of the relay")))
+            })?;
+        }
+        let before = self.server.metric("relay_forwarded_packets_total")?;
+        let count = 20;
+        self.check_pings(count)?;
+        let crossed = self.server.metric("relay_forwarded_packets_total")? - before;
+        if crossed < u64::from(count) * 2 {
+            return Err(LabError::unexpected(format!(
+                "{count} pings and answers, but {crossed} packets relayed"
+            )));
         }
         Ok(())
     }
@@ -56,7 +105,7 @@ impl Pair {
     /// Naming what is not as it must be.
     pub fn check_neighbours(&self, daemons: &[Daemon; 2]) -> Result<()> {
         for ((here, there), daemon) in self.both_ways().into_iter().zip(daemons) {
-            here.check_path(there, daemon, Some("lan-mdns"), |endpoint| {
+            here.wait_path(there, daemon, "connected", Some("lan-mdns"), |endpoint| {
                 let on_lan = there.host.addresses().contains(&endpoint.ip());
                 if on_lan && endpoint.port() == WIREGUARD_PORT {
                     return Ok(());
@@ -115,12 +164,13 @@ impl End {
         }
     }
 
-    /// Waits until WireGuard sends to an endpoint that `fits`, and status says the same, connected, proven, and by this
-    /// strategy if it is known. One side may be a moment behind the other, and a better path may be found just now.
-    fn check_path(
+    /// Waits until WireGuard sends to an endpoint that `fits`, and status says the same, in this state, proven, and by
+    /// this strategy if it is known. One side may be a moment behind the other, and a better path may be found just now.
+    fn wait_path(
         &self,
         there: &Self,
         daemon: &Daemon,
+        state: &str,
         strategy: Option<&str>,
         fits: impl Fn(SocketAddr) -> Result<()>,
     ) -> Result<()> {
@@ -132,7 +182,7 @@ impl End {
             fits(endpoint)?;
             let status = daemon.peer(key)?;
             let said = status.as_ref().is_some_and(|status| {
-                status.state == "connected"
+                status.state == state
                     && status.proven
                     && status.endpoint == Some(endpoint.to_string())
                     && strategy.is_none_or(|strategy| status.strategy.as_deref() == Some(strategy))

@@ -7,7 +7,7 @@ use crate::nat::Nat;
 pub enum Outcome {
     /// Packets can go straight from one to the other.
     Direct,
-    /// No packet of either can pass the other's NAT.
+    /// No packet of either can pass the other's NAT, or there is no way between them at all.
     Unreachable,
 }
 
@@ -18,8 +18,9 @@ pub enum Outcome {
 /// not.
 pub fn expected(a: Nat, b: Nat) -> Outcome {
     let blocked = [a, b].contains(&Nat::UdpBlocked);
+    let one_family = a.stack().v4() && b.stack().v4() || a.stack().v6() && b.stack().v6();
     let predictable = !is_symmetric(a) && !is_symmetric(b);
-    if !blocked && (predictable || lets_anyone_in(a) || lets_anyone_in(b)) {
+    if !blocked && one_family && (predictable || lets_anyone_in(a) || lets_anyone_in(b)) {
         Outcome::Direct
     } else {
         Outcome::Unreachable

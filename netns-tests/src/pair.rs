@@ -36,6 +36,10 @@ pub struct PairOptions {
     pub stale_endpoints: bool,
     /// Every packet takes this much longer to cross the internet.
     pub one_way_delay: Option<Duration>,
+    /// What the server's configuration says besides.
+    pub server_config: String,
+    /// What each side's configuration says besides; `DEVICE` stands for the interface there.
+    pub configs: [String; 2],
     /// Where the product's programs are; beside the running executable if not given.
     pub binaries: Option<Binaries>,
 }
@@ -144,6 +148,7 @@ impl Pair {
         if let Some(one_way) = options.one_way_delay {
             lab.delay(one_way)?;
         }
+        server.add_config(&options.server_config)?;
         server.start()?;
         let wg_a = host_a.wireguard([10, 77, 0, 1].into())?;
         let wg_b = host_b.wireguard([10, 77, 0, 2].into())?;
@@ -155,7 +160,7 @@ impl Pair {
                 keepalive: options.keepalive,
             })?;
         }
-        let config = |host: &Host, here: &Wireguard, there: &Wireguard, name: &str| {
+        let config = |host: &Host, here: &Wireguard, there: &Wireguard, name: &str, more: &str| {
             // Named, so that logs can be read.
             let peer = format!(
                 "[interface.{}.peer.\"{}\"]
@@ -164,10 +169,11 @@ name = \"{name}\"
                 here.device(),
                 there.public_key()
             );
-            host.wireplug_config(here, &server, &peer)
+            let more = more.replace("DEVICE", here.device());
+            host.wireplug_config(here, &server, &(peer + &more))
         };
-        let config_a = config(&host_a, &wg_a, &wg_b, host_b.label())?;
-        let config_b = config(&host_b, &wg_b, &wg_a, host_a.label())?;
+        let config_a = config(&host_a, &wg_a, &wg_b, host_b.label(), &options.configs[0])?;
+        let config_b = config(&host_b, &wg_b, &wg_a, host_a.label(), &options.configs[1])?;
         let a = End { host: host_a, wireguard: wg_a, config: config_a };
         let b = End { host: host_b, wireguard: wg_b, config: config_b };
         Ok((server, sites, [a, b]))

@@ -69,6 +69,24 @@ impl Pings {
     pub fn first_answer(&self) -> Option<SystemTime> {
         self.answers.first().map(|answer| answer.at)
     }
+
+    /// How many were not answered.
+    pub fn lost(&self) -> usize {
+        usize::from(self.sent).saturating_sub(self.answers.len())
+    }
+
+    /// How many in a row were not answered, at most.
+    pub fn longest_gap(&self) -> u16 {
+        let mut answered: Vec<u16> = self.answers.iter().map(|answer| answer.sequence).collect();
+        answered.sort_unstable();
+        let mut next = 0;
+        let gaps = answered.into_iter().chain([self.sent]).map(|sequence| {
+            let gap = sequence.saturating_sub(next);
+            next = sequence + 1;
+            gap
+        });
+        gaps.max().unwrap_or(0)
+    }
 }
 
 /// Pings that run beside the test.
@@ -94,21 +112,42 @@ impl Host {
     /// # Errors
     /// When no ICMP socket can be made.
     pub fn ping_until_answered(&self, ping: Ping, gate: Option<&Wireguard>) -> Result<Pinging> {
+        self.in_background(ping, Until::Answered, gate)
+    }
+
+    /// Pings in the background until it is told to stop.
+    ///
+    /// # Errors
+    /// When no ICMP socket can be made.
+    pub fn keep_pinging(&self, ping: Ping) -> Result<Pinging> {
+        self.in_background(ping, Until::Stopped, None)
+    }
+
+    fn in_background(&self, ping: Ping, until: Until, gate: Option<&Wireguard>) -> Result<Pinging> {
         let socket = icmp(self.namespace(), ping.to)?;
         let stop = Arc::new(AtomicBool::new(false));
         let gate = gate.filter(|wireguard| wireguard.process().is_some()).cloned();
         let thread = {
             let stop = Arc::clone(&stop);
             let open = move || gate.as_ref().is_none_or(Wireguard::has_endpoint);
-            thread::spawn(move || run(&socket, ping, &stop, true, &open))
+            thread::spawn(move || run(&socket, ping, &stop, until, &open))
         };
         Ok(Pinging { stop, thread })
     }
 }
 
+/// When pings in the background end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// With the first answer.
+    Answered,
+    /// When told so, or when all were sent.
+    Stopped,
+}
+
 /// Pings from a namespace and waits for the answers.
 pub(crate) fn once(namespace: &Namespace, ping: Ping) -> Result<Pings> {
-    run(&icmp(namespace, ping.to)?, ping, &AtomicBool::new(false), false, &|| true)
+    run(&icmp(namespace, ping.to)?, ping, &AtomicBool::new(false), Until::Stopped, &|| true)
 }
 
 fn icmp(namespace: &Namespace, to: IpAddr) -> Result<UdpSocket> {
@@ -151,7 +190,7 @@ fn run(
     socket: &UdpSocket,
     ping: Ping,
     stop: &AtomicBool,
-    first_only: bool,
+    until: Until,
     open: &dyn Fn() -> bool,
 ) -> Result<Pings> {
     let to = SocketAddr::new(ping.to, 0);
@@ -161,8 +200,13 @@ fn run(
     // Ticks without an open gate count too, so that `count` bounds the whole time.
     let mut ticks = 0;
     let mut give_up = None;
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         let now = Instant::now();
+        if give_up.is_none() && stop.load(Ordering::Relaxed) {
+            // Those that are on the way may still be answered.
+            ticks = ping.count;
+            give_up = Some(now + if until == Until::Answered { Duration::ZERO } else { ping.linger });
+        }
         if ticks < ping.count && now >= next {
             if open() {
                 let sequence = u16::try_from(sent_at.len()).unwrap_or(u16::MAX);
@@ -176,8 +220,8 @@ fn run(
                 give_up = Some(Instant::now() + ping.linger);
             }
         }
-        let until = give_up.unwrap_or(next);
-        let wait = until.saturating_duration_since(Instant::now());
+        let wake = give_up.unwrap_or(next);
+        let wait = wake.saturating_duration_since(Instant::now());
         if give_up.is_some() && wait.is_zero() {
             break;
         }
@@ -189,7 +233,8 @@ fn run(
             && let Some(sent) = sent_at.get(usize::from(sequence))
         {
             pings.answers.push(Answer { sequence, round_trip: sent.elapsed(), at: SystemTime::now() });
-            if first_only || pings.answers.len() == usize::from(ping.count) {
+            let complete = ticks == ping.count && pings.answers.len() == sent_at.len();
+            if until == Until::Answered || complete {
                 break;
             }
         }

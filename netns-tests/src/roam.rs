@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::error::{LabError, Result};
 use crate::host::Host;
 use crate::internet::Stack;
+use crate::namespace::Namespace;
 use crate::nat::Nat;
 use crate::site::Site;
 
@@ -21,6 +22,16 @@ impl Host {
         Ok(Self { nat: Nat::None, addresses: address.clone(), public: address, ..self.clone() })
     }
 
+    /// Unplugs the host from its site and plugs it in at another one. The same host, from now on there.
+    ///
+    /// # Errors
+    /// When the links cannot be changed.
+    pub fn roam_to(&self, site: &mut Site) -> Result<Self> {
+        self.namespace.ip(&["link del eth0"])?;
+        let (addresses, public) = site.plug_in(&self.namespace)?;
+        Ok(Self { nat: site.nat(), addresses, public, ..self.clone() })
+    }
+
     /// Its IPv4 address on its LAN.
     ///
     /// # Errors
@@ -34,13 +45,45 @@ impl Host {
     }
 }
 
+/// Drops all UDP between a LAN and one address, or any.
+const BLOCK: &str = "block";
+
 impl Site {
+    /// Drops what UDP the router would forward between its LAN and these addresses, from now on.
+    ///
+    /// # Errors
+    /// When the site has no router, or nft refuses.
+    pub fn block_udp(&self, with: &[IpAddr]) -> Result<()> {
+        let rules: String = with
+            .iter()
+            .flat_map(|address| {
+                let family = if address.is_ipv4() { "ip" } else { "ip6" };
+                ["saddr", "daddr"].map(|end| format!("meta l4proto udp {family} {end} {address} drop\n"))
+            })
+            .collect();
+        self.router_or_error()?.nft(&format!(
+            "table inet {BLOCK} {{ chain forward {{ type filter hook forward priority -5; {rules} }}; }}"
+        ))
+    }
+
+    /// Ends [`Self::block_udp`].
+    ///
+    /// # Errors
+    /// When nothing was blocked.
+    pub fn unblock_udp(&self) -> Result<()> {
+        self.router_or_error()?.nft(&format!("delete table inet {BLOCK}"))
+    }
+
+    fn router_or_error(&self) -> Result<&Namespace> {
+        self.router().ok_or_else(|| LabError::unexpected("a public host has no router"))
+    }
+
     /// Keeps the hosts of the LAN apart, as a guest network does: each reaches the router only.
     ///
     /// # Errors
     /// When the site has no router.
     pub fn isolate(&self) -> Result<()> {
-        let router = self.router().ok_or_else(|| LabError::unexpected("a public host has no LAN"))?;
+        let router = self.router_or_error()?;
         let ports = router.run(&["ls", "/sys/class/net/lan0/brif"])?;
         for port in ports.split_whitespace() {
             router.run(&["bridge", "link", "set", "dev", port, "isolated", "on"])?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,9 +18,15 @@ use crate::process::Process;
 use crate::site::wait_for_ipv6;
 
 /// Where the server listens for HTTPS.
-const HTTPS_PORT: u16 = 443;
+pub(crate) const HTTPS_PORT: u16 = 443;
 /// Where the server answers STUN (RFC 8489 section 18.6).
 pub const STUN_PORT: u16 = 3478;
+
+/// Where it keeps its state, in the lab's directory.
+const STATE_DIR: &str = "serverd-state";
+
+/// Where the server relays, unless its configuration says else.
+const RELAY_PORTS: RangeInclusive<u16> = 3479..=3510;
 
 /// How long the server may take to listen: it makes a certificate on its first start.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -41,6 +48,8 @@ pub struct Server {
     uplink: Uplink,
     config: PathBuf,
     process: Mutex<Option<Process>>,
+    /// Where its numbers are asked for on its own host.
+    local_url: Mutex<String>,
 }
 
 impl Lab {
@@ -61,7 +70,7 @@ impl Lab {
                 .iter()
                 .map(|address| format!("{:?}", SocketAddr::new(*address, STUN_PORT).to_string()))
                 .collect();
-        let state = shared.file("serverd-state");
+        let state = shared.file(STATE_DIR);
         let config = shared.write(
             "serverd.toml",
             &format!(
@@ -70,7 +79,14 @@ impl Lab {
                 state.display().to_string()
             ),
         )?;
-        Ok(Server { shared, namespace, uplink, config, process: Mutex::new(None) })
+        Ok(Server {
+            shared,
+            namespace,
+            uplink,
+            config,
+            process: Mutex::default(),
+            local_url: Mutex::default(),
+        })
     }
 }
 
@@ -95,6 +111,35 @@ impl Server {
         &self.config
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Where it keeps its certificate.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.shared.file(STATE_DIR)
+    }
+
+    /// Adds to its configuration, which ends in the main table.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn add_config(&self, more: &str) -> Result<()> {
+        let mut text = fs::read_to_string(&self.config)
+            .map_err(LabError::io(format!("read {}", self.config.display())))?;
+        text.push_str(more);
+        fs::write(&self.config, text).map_err(LabError::io(format!("write {}", self.config.display())))
+    }
+
+    /// Whether this is one of its relay's addresses and ports.
+    pub(crate) fn is_relay(&self, endpoint: SocketAddr) -> bool {
+        let address = match endpoint.ip() {
+            IpAddr::V4(ip) => [self.v4(0), self.v4(1)].contains(&ip),
+            IpAddr::V6(ip) => [self.v6(0), self.v6(1)].contains(&ip),
+        };
+        address && RELAY_PORTS.contains(&endpoint.port())
+    }
+
     /// The URL under which a host behind `nat` reaches it.
     pub fn url(&self, nat: Nat) -> String {
         if nat.stack().v4() { format!("wss://{}", self.v4(0)) } else { format!("wss://[{}]", self.v6(0)) }
@@ -105,6 +150,10 @@ impl Server {
     /// # Errors
     /// When it ends or does not listen in time.
     pub fn start(&self) -> Result<Process> {
+        self.start_on(HTTPS_PORT, &format!("https://127.0.0.1:{HTTPS_PORT}"))
+    }
+
+    pub(crate) fn start_on(&self, port: u16, local_url: &str) -> Result<Process> {
         let program = self.shared.binaries.path("wireplug-serverd")?;
         let config = self.config.display().to_string();
         let env = self.shared.binaries.environment();
@@ -117,9 +166,10 @@ impl Server {
                     process.log()
                 )));
             }
-            Ok(listens(&process, HTTPS_PORT).then_some(()))
+            Ok(listens(&process, port).then_some(()))
         })?;
         *self.slot() = Some(process.clone());
+        local_url.clone_into(&mut self.local_url.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(process)
     }
 
@@ -161,6 +211,23 @@ impl Server {
             .nth(1)
             .and_then(|number| number.parse().ok())
             .ok_or(LabError::Parse { what: "the counter of WireGuard packets", text: text.clone() })
+    }
+
+    /// The sum of one of its numbers over all labels, as it tells programs on its own host under `/metrics`.
+    ///
+    /// # Errors
+    /// When it cannot be asked, or does not know the number.
+    pub fn metric(&self, name: &str) -> Result<u64> {
+        let url = format!("{}/metrics", self.local_url.lock().unwrap_or_else(PoisonError::into_inner));
+        let text = self.namespace.run(&["curl", "--silent", "--show-error", "--fail", "--insecure", &url])?;
+        let unread = || LabError::Parse { what: "the server's metrics", text: text.clone() };
+        let full = format!("wireplug_{name}");
+        let values = text.lines().filter_map(|line| {
+            let (this, value) = line.rsplit_once(' ')?;
+            (this.split('{').next() == Some(&full)).then(|| value.parse::<u64>())
+        });
+        let values: Vec<u64> = values.collect::<Result<_, _>>().map_err(|_| unread())?;
+        if values.is_empty() { Err(unread()) } else { Ok(values.iter().sum()) }
     }
 
     /// A UDP socket on this host.

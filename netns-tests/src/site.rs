@@ -90,20 +90,34 @@ impl Site {
         self.hosts += 1;
         let label = if number == 0 { self.label.clone() } else { format!("{}{}", self.label, number + 1) };
         let namespace = self.shared.namespace(&label)?;
-        let (addresses, public) = match &self.behind {
-            None => {
-                let uplink = self.shared.attach(&namespace, "eth0", self.nat.stack(), 1)?;
-                let address = vec![IpAddr::V4(uplink.v4(0))];
-                (address.clone(), address)
-            }
-            Some((router, uplink)) => self.join_lan(&namespace, router, *uplink, FIRST_HOST + number)?,
-        };
+        let (addresses, public) = self.link(&namespace, number)?;
         let shared = Arc::clone(&self.shared);
         let host = Host { shared, namespace, label, nat: self.nat, addresses, public };
-        if let (true, Some((_, uplink))) = (self.nat.stack().v6(), &self.behind) {
-            wait_for_ipv6(&host.namespace, uplink.v6_gateway())?;
-        }
         Ok(host)
+    }
+
+    /// Links a namespace that is a host already; returns its own and its public addresses.
+    pub(crate) fn plug_in(&mut self, namespace: &Namespace) -> Result<(Vec<IpAddr>, Vec<IpAddr>)> {
+        let number = self.hosts;
+        self.hosts += 1;
+        self.link(namespace, number)
+    }
+
+    fn link(&self, namespace: &Namespace, number: u8) -> Result<(Vec<IpAddr>, Vec<IpAddr>)> {
+        let Some((router, uplink)) = &self.behind else {
+            let uplink = self.shared.attach(namespace, "eth0", self.nat.stack(), 1)?;
+            let address = vec![IpAddr::V4(uplink.v4(0))];
+            return Ok((address.clone(), address));
+        };
+        let addresses = self.join_lan(namespace, router, *uplink, FIRST_HOST + number)?;
+        if self.nat.stack().v6() {
+            wait_for_ipv6(namespace, uplink.v6_gateway())?;
+        }
+        Ok(addresses)
+    }
+
+    pub(crate) fn nat(&self) -> Nat {
+        self.nat
     }
 
     fn join_lan(
