@@ -13,6 +13,7 @@ mod config;
 mod control;
 mod offer;
 mod relay;
+mod relay_server;
 mod rendezvous;
 mod replay;
 mod router;
@@ -62,6 +63,8 @@ targets! {
     relay_bind: crate::relay::bind,
     /// The relay's frames over TLS.
     relay_frame: crate::relay::frame,
+    /// The relay's state, with whatever its clients and strangers may do in any order.
+    relay_server: crate::relay_server::relay_server,
     /// Frames of a daemon, as the server reads them.
     rendezvous_client: crate::rendezvous::client,
     /// Frames of the server, as a daemon reads them.

@@ -10,6 +10,8 @@
 mod budget;
 mod counters;
 mod forwarder;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ledger;
 mod nonce;
 mod pace;
