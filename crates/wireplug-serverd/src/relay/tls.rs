@@ -156,7 +156,7 @@ mod tests {
             assert_eq!(queue.push_packet(1, &[0; 3000]), Tally::default());
         }
         assert_eq!(queue.push_packet(1, &[0; 3000]), Tally { packets: 1, bytes: 3000 });
-        assert_eq!(queue.push_packet(1, &[0; 60_000]), Tally { packets: 2, bytes: 6000 });
+        assert_eq!(queue.push_packet(1, &[0; 16_000]), Tally { packets: 2, bytes: 6000 });
         assert!(queue.try_next().is_some() && queue.try_next().is_none(), "one always fits");
         assert_eq!(queue.push_packet(1, &[0; 1500]), Tally::default());
     }
