@@ -198,6 +198,17 @@ mod tests {
     }
 
     #[test]
+    fn what_the_manual_shows_is_the_defaults() {
+        let manual = include_str!("../../../docs/OPERATING.md");
+        let begin = manual.find("with its defaults:").unwrap();
+        let lines =
+            manual[begin..].lines().skip(1).take_while(|line| line.is_empty() || line.starts_with("    "));
+        let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+        assert!(text.contains("total-bandwidth"), "{text}");
+        assert_eq!(parse(&text).unwrap(), Config::default());
+    }
+
+    #[test]
     fn every_key_is_read() {
         let config = parse(
             "listen = \"127.0.0.1:8443\"\nudp = [\"192.0.2.1:3478\", \"192.0.2.2:3478\"]\n\
