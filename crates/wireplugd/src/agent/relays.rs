@@ -154,6 +154,11 @@ impl Relays {
         self.of_peer(peer).any(|(_, place)| place.has(to))
     }
 
+    /// Whether a peer has a place that a server gave.
+    pub(super) fn has_place(&self, peer: &PublicKey) -> bool {
+        self.of_peer(peer).any(|(_, place)| place.credential.is_some())
+    }
+
     /// The place of a peer whose leg over TLS begins at this endpoint.
     pub(super) fn over_tls(&self, peer: &PublicKey, to: Endpoint) -> Option<About> {
         self.of_peer(peer).find(|(_, place)| place.local == Some(to)).map(|(about, _)| *about)

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use wireplug_core::{Endpoint, Family};
+use wireplug_core::{Endpoint, Family, PublicKey};
 use wireplug_proto::rendezvous::AccessToken;
 use wireplug_proto::{Pair, Topic};
 use wireplug_strategy::StunServer;
@@ -88,8 +88,9 @@ impl Servers {
         }
     }
 
-    pub(super) fn leave_all(&self, pairs: &Pairs) {
-        for (_, pair) in pairs.iter() {
+    /// Leaves the topics of all pairs but those to keep.
+    pub(super) fn leave_all(&self, pairs: &Pairs, keep: impl Fn(&PublicKey) -> bool) {
+        for (_, pair) in pairs.iter().filter(|(peer, _)| !keep(peer)) {
             self.leave(pair.topic());
         }
     }

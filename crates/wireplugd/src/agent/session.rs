@@ -193,8 +193,11 @@ pub(super) async fn run(
     let end = session.event_loop(sources).await;
 
     runner.stop().await;
-    session.servers.leave_all(&session.pairs);
-    if matches!(end, End::Stopped) {
+    // To leave a topic gives its place at a relay back, which a tunnel may go on over while there is no daemon. So these
+    // end with the connection.
+    let stopped = matches!(end, End::Stopped);
+    session.servers.leave_all(&session.pairs, |peer| stopped && session.relays.has_place(peer));
+    if stopped {
         session.jobs.send(Job::Finish).await.ok();
     }
     drop(session);
