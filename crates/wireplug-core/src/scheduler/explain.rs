@@ -31,7 +31,9 @@ impl Peer {
     }
 
     pub(super) fn tier_in_use_is_relayed(&self) -> bool {
-        self.endpoint().and_then(|endpoint| self.paths.get(endpoint)).is_some_and(Path::is_relayed)
+        self.endpoint().is_some_and(|endpoint| {
+            self.relay.was_at(endpoint) || self.paths.get(endpoint).is_some_and(Path::is_relayed)
+        })
     }
 
     pub(super) fn status(&self, local: &Local) -> PeerStatus {

@@ -249,7 +249,8 @@ impl Paths {
             path.pending.pop_front();
         }
         path.pending.push_back((transaction, now));
-        if self.on_probation && path.proof.is_some_and(|proof| now > proof.last + LAPSE) {
+        let watched = self.on_probation && !path.is_relayed();
+        if watched && path.proof.is_some_and(|proof| now > proof.last + LAPSE) {
             path.proof = None;
         }
         path.next = Some(now + check_gap(path.sent));

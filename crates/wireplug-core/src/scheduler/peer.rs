@@ -15,8 +15,8 @@ use super::ranking::Ranking;
 use super::relay::Relay;
 use super::status::{Reason, State};
 use super::tuning::{
-    ANSWER_BURST, ANSWERS_PER_SECOND, DOUBT_GAP, KEEPALIVE, MAX_INSTANCES, PUT_RIGHT_FOR, PUT_RIGHT_GAP_US,
-    UPGRADE_WINDOW, pause,
+    ANSWER_BURST, ANSWERS_PER_SECOND, DOUBT_GAP, KEEPALIVE, MAX_INSTANCES, UPGRADE_WINDOW, pause,
+    put_right_for,
 };
 use super::tunnel::{Seen, Tunnel};
 use crate::{Endpoint, MAX_CANDIDATES, Mapping, Offer, PublicKey, RemoteCandidate, Tier, TransactionId};
@@ -196,6 +196,9 @@ impl Peer {
             (true, false) => self.relay.leave(now),
             (false, false | true) | (true, true) => {}
         }
+        if matches!(self.effort, Effort::Rest) && !self.relay.plans_search() {
+            self.plan_search(now);
+        }
     }
 
     /// The path in use is another one than before.
@@ -230,9 +233,10 @@ impl Peer {
         };
         if to.is_none_or(known) {
             let old = to.and_then(|to| self.paths.get(to)?.proof());
-            let under_way = old.map_or(PUT_RIGHT_FOR, |proof| 2 * proof.rtt);
+            // By a relay it is as far to us as to the peer, or so.
+            let under_way = old.map_or(Duration::from_millis(200), |proof| 2 * proof.rtt);
             if let Tunnel::Up(up) = &mut self.tunnel {
-                up.put_right_for(world.now, under_way.clamp(PUT_RIGHT_FOR / 10, PUT_RIGHT_FOR));
+                up.put_right_for(world.now, put_right_for(under_way));
             }
             return;
         }
@@ -249,8 +253,7 @@ impl Peer {
     /// Puts the endpoint right while late packets may undo it; says when it does so again.
     pub(super) fn put_right(&mut self, world: &mut World<'_>) -> Option<(Instant, &'static str)> {
         let Tunnel::Up(up) = &mut self.tunnel else { return None };
-        let gap = Duration::from_micros(world.rng.random_range(PUT_RIGHT_GAP_US));
-        let to = up.put_right(world.now, gap);
+        let to = up.put_right(world.now, world.rng.random_range(0.75..1.25));
         let again = up.put_right_at();
         if to.is_some() {
             self.update(world, to, Stimulus::None);
@@ -422,6 +425,8 @@ impl Peer {
 
     /// The network is another one: what was proven is void, and so are suggestions made in it.
     pub(super) fn network_changed(&mut self, world: &mut World<'_>) {
+        let relay = self.endpoint().filter(|_| self.uses_relay());
+        self.relay.carry_over(relay);
         self.suggested.clear();
         self.set_targets(world.now);
         self.failures = 0;

@@ -16,6 +16,8 @@ pub(super) struct Relay {
     wanted: bool,
     /// When the other side last had the server call us to the relay.
     called: Option<Instant>,
+    /// The endpoint that was a relay's in the network before: it still is one, whoever suggests it again or not.
+    before: Option<Endpoint>,
     /// When the session was last moved off a relay.
     left: Option<Instant>,
     /// While it is used: when something better is searched for again, and how often that was in vain.
@@ -32,6 +34,21 @@ impl Relay {
     pub(super) fn leave(&mut self, now: Instant) {
         self.left = Some(now);
         self.expect_better();
+    }
+
+    /// What strategies suggested is void now, but the session stays where it is.
+    pub(super) fn carry_over(&mut self, in_use: Option<Endpoint>) {
+        self.before = in_use;
+    }
+
+    /// Whether this was a relay's endpoint when the session was last carried over.
+    pub(super) fn was_at(&self, endpoint: Endpoint) -> bool {
+        self.before == Some(endpoint)
+    }
+
+    /// Whether something better is searched for by and by.
+    pub(super) fn plans_search(&self) -> bool {
+        self.upgrade_at.is_some()
     }
 
     /// There is news: something better is likely soon.
@@ -128,7 +145,10 @@ impl Peer {
         if at > world.now {
             return Some(at);
         }
-        self.begin_round(world, Cause::Own);
+        self.relay.upgrade_at = None;
+        if self.uses_relay() {
+            self.begin_round(world, Cause::Own);
+        }
         None
     }
 

@@ -152,10 +152,17 @@ pub(super) const CALLED_FOR: Duration = Duration::from_secs(30);
 pub(super) const CALL_GAP: Duration = Duration::from_secs(5);
 
 /// A late packet was seen. With a stream in both directions one that comes over the old path makes WireGuard answer on it,
-/// so what is under way on it goes round for ever; set again and again for one round trip (at most so long), the endpoint
-/// is right for most of what goes round. Shorter gaps need fewer round trips, and more of the processor.
-pub(super) const PUT_RIGHT_FOR: Duration = Duration::from_millis(250);
-pub(super) const PUT_RIGHT_GAP_US: std::ops::Range<u64> = 1500..2500;
+/// so what is under way on it goes round for ever; set again and again for a little more than one round trip, within
+/// these bounds, the endpoint is right for most of what goes round.
+pub(super) fn put_right_for(rtt: Duration) -> Duration {
+    (rtt * 5 / 4).clamp(Duration::from_millis(25), Duration::from_secs(1))
+}
+
+/// The pause between two such settings of an endpoint; jitter is added. Shorter ones need fewer round trips, and more
+/// of the processor: so it is at most some hundred.
+pub(super) fn put_right_gap(time: Duration) -> Duration {
+    (time / 125).max(Duration::from_millis(2))
+}
 
 /// Pauses between rounds that failed: short while a peer is likely just starting, long for a peer that
 /// is off for the night. The peer's next offer ends a pause at once.

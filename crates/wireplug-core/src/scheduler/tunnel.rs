@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::io::{Handshake, PeerView};
 use super::tuning::{
     LATE_PACKETS, POLL_ASKING, POLL_SETTLED, REASSERTIONS, RENEWAL, SESSION_LIFE, SILENCE_WHEN_SENDING,
-    SILENCE_WORTH_A_CHECK, STILL_SENDING, USUAL_FOR, keepalives_worth,
+    SILENCE_WORTH_A_CHECK, STILL_SENDING, USUAL_FOR, keepalives_worth, put_right_gap,
 };
 use crate::Endpoint;
 
@@ -76,8 +76,15 @@ struct Move {
     to: Endpoint,
     reasserted: u8,
     over: bool,
-    /// Until when it is put right again and again, and when next.
-    again: Option<(Instant, Instant)>,
+    /// While it is put right again and again.
+    again: Option<Again>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Again {
+    until: Instant,
+    next: Instant,
+    gap: Duration,
 }
 
 /// What a look at the device means for a tunnel.
@@ -150,21 +157,23 @@ impl Up {
     /// Late packets were seen: it is put right again and again for this long.
     pub(super) fn put_right_for(&mut self, now: Instant, time: Duration) {
         if let Some(moved) = &mut self.moved {
-            moved.again = Some((now + time, now));
+            moved.again = Some(Again { until: now + time, next: now, gap: put_right_gap(time) });
         }
     }
 
     /// When it is put right the next time.
     pub(super) fn put_right_at(&self) -> Option<Instant> {
-        let (until, next) = self.moved.as_ref()?.again?;
-        (next < until).then_some(next)
+        let again = self.moved.as_ref()?.again?;
+        (again.next < again.until).then_some(again.next)
     }
 
-    /// What it is put right to, if that is due; then it is again after this time.
-    pub(super) fn put_right(&mut self, now: Instant, gap: Duration) -> Option<Endpoint> {
+    /// What it is put right to, if that is due; `jitter` is a factor near 1 for the next time.
+    pub(super) fn put_right(&mut self, now: Instant, jitter: f64) -> Option<Endpoint> {
         self.put_right_at().filter(|at| *at <= now)?;
         let moved = self.moved.as_mut()?;
-        moved.again = moved.again.map(|(until, _)| (until, now + gap));
+        if let Some(again) = &mut moved.again {
+            again.next = now + again.gap.mul_f64(jitter);
+        }
         Some(moved.to)
     }
 
