@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wireplug_core::Tier;
-use wireplug_core::scheduler::{Input, Stimulus};
+use wireplug_core::scheduler::{Input, State, Stimulus};
 
 use crate::driver::{Driver, PEER, endpoint, ms, offer, remote};
 
@@ -102,4 +102,29 @@ fn to_begin_to_send_after_a_long_silence_is_no_reason_for_doubt() {
     driver.view.rx_bytes += 32;
     driver.pass_looking(Duration::from_secs(30));
     assert!(!driver.scheduler.demand().working);
+}
+
+/// What a strategy suggested is void in another network, until it suggests it again: the relay that carries the session
+/// is not given back meanwhile, also where a better path is proven first.
+#[test]
+fn a_relay_in_use_is_kept_when_the_network_changes() {
+    const RELAY: &str = "192.0.2.1:3479";
+    let mut driver = Driver::initiator().begun();
+    driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, 1, vec![]) });
+    driver.pass(Duration::from_secs(1));
+    driver.suggest(RELAY, "relay", Tier::Relay);
+    driver.answer(RELAY);
+    driver.handshake(RELAY);
+    assert_eq!(driver.status().state, State::Relayed);
+
+    driver.take(Input::NetworkChanged);
+    let direct = vec![remote(DIRECT, "direct", Tier::Direct)];
+    driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, 2, direct) });
+    driver.pass(ms(20));
+    driver.answer(RELAY);
+    assert!(driver.scheduler.relay_wanted(&PEER));
+    assert_eq!(driver.status().state, State::Relayed);
+    driver.answer(DIRECT);
+    driver.pass(ms(20));
+    assert!(driver.scheduler.relay_wanted(&PEER), "kept for a while after the move");
 }
