@@ -18,8 +18,6 @@ pub(super) struct Relay {
     called: Option<Instant>,
     /// The endpoint that was a relay's in the network before: it still is one, whoever suggests it again or not.
     before: Option<Endpoint>,
-    /// The endpoint that was a relay's in the network before: it still is one, whoever suggests it again or not.
-    before: Option<Endpoint>,
     /// When the session was last moved off a relay.
     left: Option<Instant>,
     /// While it is used: when something better is searched for again, and how often that was in vain.
@@ -51,16 +49,6 @@ impl Relay {
     /// Whether something better is searched for by and by.
     pub(super) fn plans_search(&self) -> bool {
         self.upgrade_at.is_some()
-    }
-
-    /// What strategies suggested is void now, but the session stays where it is.
-    pub(super) fn carry_over(&mut self, in_use: Option<Endpoint>) {
-        self.before = in_use;
-    }
-
-    /// Whether this was a relay's endpoint when the session was last carried over.
-    pub(super) fn was_at(&self, endpoint: Endpoint) -> bool {
-        self.before == Some(endpoint)
     }
 
     /// There is news: something better is likely soon.
