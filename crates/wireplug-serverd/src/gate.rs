@@ -1,5 +1,5 @@
-//! How many TCP connections there may be before anything is read from them: handshakes cost CPU, and sockets
-//! cost memory, also those of clients that never say who they are.
+//! How many connections there may be: of TCP before anything is read from them, because handshakes cost CPU and sockets
+//! cost memory, also those of clients that never say who they are; and of the relay's connections over TLS.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use crate::limits::{AddressKey, Limits, RateTable};
 
-/// Counts connections. It is twice as wide as the limits of the rendezvous, which are met first and are told;
-/// what this one refuses is closed without a word.
+/// Counts connections, in total and by address.
 #[derive(Debug)]
 pub(crate) struct Gate {
     counts: Mutex<Counts>,
@@ -33,16 +32,31 @@ pub(crate) struct Permit {
 }
 
 impl Gate {
+    /// For as many as the limits say.
     pub(crate) fn new(limits: &Limits) -> Self {
-        let mut rate = limits.connects;
-        rate.burst = rate.burst.saturating_mul(2);
-        rate.every /= 2;
-        let rates = RateTable::new(rate, limits.sources);
         Self {
-            counts: Mutex::new(Counts { total: 0, by_address: HashMap::new(), rates }),
-            total: limits.connections.saturating_mul(2),
-            per_address: limits.connections_per_address.saturating_mul(2),
+            counts: Mutex::new(Counts {
+                total: 0,
+                by_address: HashMap::new(),
+                rates: RateTable::new(limits.connects, limits.sources),
+            }),
+            total: limits.connections,
+            per_address: limits.connections_per_address,
         }
+    }
+
+    /// For twice as many: the limits of the rendezvous and of the relay are met first and are told, what this one
+    /// refuses is closed without a word.
+    pub(crate) fn wide(limits: &Limits) -> Self {
+        let mut connects = limits.connects;
+        connects.burst = connects.burst.saturating_mul(2);
+        connects.every /= 2;
+        Self::new(&Limits {
+            connections: limits.connections.saturating_mul(2),
+            connections_per_address: limits.connections_per_address.saturating_mul(2),
+            connects,
+            ..limits.clone()
+        })
     }
 
     /// Lets one more connection in, if there is room for it.
@@ -90,7 +104,7 @@ mod tests {
     #[test]
     fn permits_are_counted_and_given_back() {
         let limits = Limits { connections: 3, connections_per_address: 1, ..Limits::default() };
-        let (gate, now) = (Arc::new(Gate::new(&limits)), Instant::now());
+        let (gate, now) = (Arc::new(Gate::wide(&limits)), Instant::now());
         let enter = |ip: [u8; 4], proxy| gate.enter(now, ip.into(), proxy);
         let one = enter([192, 0, 2, 1], false);
         let two = enter([192, 0, 2, 1], false);

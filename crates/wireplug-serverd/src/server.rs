@@ -99,7 +99,7 @@ impl Server {
         let https = listener.local_addr().map_err(|source| failed("TCP", config.listen, source))?;
         let udp =
             UdpSockets::bind(&config.udp).map_err(|error| failed("UDP", error.address, error.source))?;
-        let gate = Arc::new(Gate::new(&limits));
+        let (gate, relay_gate) = (Arc::new(Gate::wide(&limits)), Arc::new(Gate::new(&limits)));
         // Bound addresses, so that ports chosen by the system are right; the order is the configuration's.
         let public = Public::new(&udp.configured(), &config.public);
         let relay = if config.relay.enabled { Some(relay(config, &public)?) } else { None };
@@ -109,6 +109,7 @@ impl Server {
             hub: hub.clone(),
             proxies: TrustedProxies::new(&config.trusted_proxies),
             gate,
+            relay_gate,
             tls,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

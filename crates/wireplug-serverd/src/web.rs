@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Extension, State, WebSocketUpgrade};
+use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -52,7 +53,10 @@ const NOT_SENT: u32 = 64 * 1024;
 pub(crate) struct Web {
     pub(crate) hub: Arc<Hub>,
     pub(crate) proxies: TrustedProxies,
+    /// For TCP connections, by who connects.
     pub(crate) gate: Arc<Gate>,
+    /// For the relay's connections over TLS, by whom they are from; as many are left to the rendezvous.
+    pub(crate) relay_gate: Arc<Gate>,
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -183,6 +187,9 @@ async fn relay_websocket(
         return (StatusCode::BAD_REQUEST, WRONG_RELAY_SUBPROTOCOL).into_response();
     }
     let client = web.proxies.client(peer.ip, &headers);
+    let Some(permit) = web.relay_gate.enter(Instant::now().into_std(), client, false) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "60")], RELAY_FULL).into_response();
+    };
     let on_failed = |error| tracing::debug!(%error, "a relay WebSocket could not be opened");
     upgrade
         .max_frame_size(relay::MAX_FRAME)
@@ -197,11 +204,13 @@ async fn relay_websocket(
                 if let Some(places) = web.hub.places() {
                     relay_session::run(socket, places, client, &web.stop).await;
                 }
-                drop(peer.permit);
+                drop((permit, peer.permit));
             })
         })
 }
 
+const RELAY_FULL: &str =
+    "There are too many relay connections of this address, or in total: ask again later.\n";
 const NO_RELAY: &str = "This wireplug server does not relay.\n";
 const WRONG_RELAY_SUBPROTOCOL: &str = "The relay speaks the WebSocket subprotocol wireplug.relay.v1 only: the \
 client is for another version, or for another server.\n";

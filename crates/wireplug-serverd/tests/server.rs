@@ -258,6 +258,26 @@ async fn the_relay_has_a_websocket_of_its_own_and_numbers() {
 }
 
 #[tokio::test]
+async fn relay_connections_of_one_address_are_limited_also_behind_a_proxy() {
+    let limits = Limits { connections_per_address: 2, ..Limits::default() };
+    let server = Running::with_relay_and("trusted-proxies = [\"127.0.0.1\"]\n", limits);
+    let from = async |address| {
+        open(server.https, "/relay", Some("wireplug.relay.v1"), &[("x-forwarded-for", address)]).await
+    };
+    let held = (from("198.51.100.1").await.unwrap(), from("198.51.100.1").await.unwrap());
+    match from("198.51.100.1").await {
+        Err(Error::Http(response)) => {
+            assert_eq!(response.status(), 503);
+            assert_eq!(response.headers()["retry-after"], "60");
+        }
+        other => panic!("{other:?}"),
+    }
+    let _other = from("198.51.100.2").await.unwrap();
+    drop(held);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_server_without_a_relay_has_none_of_it() {
     let server = Running::on_loopback(Limits::default());
     match open(server.https, "/relay", Some("wireplug.relay.v1"), &[]).await {

@@ -69,11 +69,16 @@ impl Running {
 
     /// On loopback, with a relay at an address that no other test uses.
     pub fn with_relay(limits: Limits) -> Self {
+        Self::with_relay_and("", limits)
+    }
+
+    /// The same with more lines of config.
+    pub fn with_relay_and(more: &str, limits: Limits) -> Self {
         static RELAYS: AtomicU8 = AtomicU8::new(1);
         let [.., high, low] = std::process::id().to_be_bytes();
         let address = Ipv4Addr::new(127, RELAYS.fetch_add(1, Ordering::Relaxed), high, low);
         let listen = "listen = \"127.0.0.1:0\"\nudp = [\"127.0.0.1:0\"]\n";
-        Self::start(&format!("{listen}[relay]\naddresses = [\"{address}\"]\n"), limits)
+        Self::start(&format!("{listen}{more}[relay]\naddresses = [\"{address}\"]\n"), limits)
     }
 
     pub async fn stop(mut self) {
