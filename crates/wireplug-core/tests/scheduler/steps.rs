@@ -24,10 +24,14 @@ pub(crate) enum Step {
     Answer(usize),
     Found { place: usize, proven: bool },
     Lost(usize),
+    Suggested(usize),
+    Withdrawn(usize),
     Judged(usize, u8),
     Unsendable(usize, bool),
     NetworkChanged,
     Server(bool),
+    RoundTrip(u16),
+    RelayCalled,
     Mapping(u8),
 }
 
@@ -44,7 +48,7 @@ impl Step {
     pub(crate) fn read([kind, at, how, x, y, z]: Written) -> Self {
         let place = usize::from(at) % PLACES.len();
         let any_place = |byte: u8| usize::from(byte) % PLACES.len();
-        match kind % 30 {
+        match kind % 36 {
             0..6 => Self::Pass(u64::from(u16::from_be_bytes([at, how])) % 20_000),
             6..9 => Self::Look {
                 keepalive: how % 3,
@@ -66,6 +70,10 @@ impl Step {
             25 => Self::Unsendable(place, how % 2 == 1),
             26 => Self::NetworkChanged,
             27..29 => Self::Server(at % 2 == 1),
+            29 => Self::RelayCalled,
+            30..33 => Self::Suggested(place),
+            33 => Self::Withdrawn(place),
+            34 => Self::RoundTrip(u16::from_be_bytes([at, how])),
             _ => Self::Mapping(at % 4),
         }
     }
@@ -146,6 +154,17 @@ fn take(driver: &mut Driver, step: Step, proven: &mut BTreeSet<&'static str>) {
             let strategy = name(tiers[place].0);
             driver.take(Input::Lost { generation, strategy, endpoint: endpoint(PLACES[place]) });
         }
+        // The strategy that knows places of peers and never has one tried unproven.
+        Step::Suggested(place) => {
+            let candidate = remote(PLACES[place], "relay", Tier::Relay);
+            driver.take(Input::Suggested { generation, peer: PEER, candidate });
+        }
+        Step::Withdrawn(place) => {
+            let endpoint = endpoint(PLACES[place]);
+            driver.take(Input::Withdrawn { generation, peer: PEER, strategy: name("relay"), endpoint });
+        }
+        Step::RelayCalled => driver.take(Input::RelayCalled { peer: PEER }),
+        Step::RoundTrip(ms) => driver.take(Input::ServerRoundTrip(Duration::from_millis(ms.into()))),
         Step::Judged(place, verdict) => {
             let verdict = match verdict {
                 0 => Verdict::Open,
