@@ -343,7 +343,7 @@ impl Daemon {
     fn on_bound(&mut self, now: Time, id: u64, mapped: SocketAddr) {
         self.verifier.on_bound(now, id);
         if let Some(asked) = self.asked.remove(&id) {
-            self.scheduler.handle(self.instant(now), Input::ServerRoundTrip(now - asked));
+            self.scheduler.handle(self.instant(now), Input::ServerRoundTrip(now.saturating_sub(asked)));
         }
         let generation = self.scheduler.generation();
         if let Some(servers) = self.servers(true) {

@@ -77,6 +77,7 @@ impl Scenario {
     }
 
     /// The same with a server that relays.
+    #[must_use]
     pub fn relayed(self) -> Self {
         Self { relaying: Relaying::On, ..self }
     }

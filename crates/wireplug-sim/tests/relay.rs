@@ -31,8 +31,8 @@ fn without_udp(site: Site) -> Site {
     Site { no_udp: true, ..site }
 }
 
-fn over_v6(site: Site) -> Site {
-    Site { v4: V4::None, v6: V6::Open, ..site }
+fn only_v6() -> Site {
+    Site { v4: V4::None, v6: V6::Open, ..public() }
 }
 
 /// 50 ms of round trip between the two, all of it on their lines.
@@ -52,7 +52,7 @@ fn no_pair_is_left_unreachable() {
     let sites = [
         ("symmetric, symmetric", behind(SYMMETRIC), behind(SYMMETRIC), ms(700)),
         ("symmetric, port restricted", behind(SYMMETRIC), behind(PORT_RESTRICTED), ms(700)),
-        ("IPv4 only, IPv6 only", behind(PORT_RESTRICTED), over_v6(public()), ms(700)),
+        ("IPv4 only, IPv6 only", behind(PORT_RESTRICTED), only_v6(), ms(700)),
         ("no UDP, public", without_udp(behind(PORT_RESTRICTED)), public(), ms(3000)),
         ("no UDP, symmetric", without_udp(public()), behind(SYMMETRIC), ms(3000)),
         ("no UDP, no UDP", without_udp(public()), without_udp(behind(SYMMETRIC)), ms(3000)),
@@ -65,7 +65,7 @@ fn no_pair_is_left_unreachable() {
             assert!(took <= patience, "{what}: {took:?}\n{}", show(&world));
             let limit = world.now() + secs(2);
             assert!(world.run(limit, both_relayed), "{what}\n{}", show(&world));
-            world.run_until(secs(900));
+            world.run_until(secs(600));
             assert!(both_relayed(&world), "{what}\n{}", show(&world));
             carries_data(&mut world, secs(1)).unwrap();
             only_proven(&world).unwrap();
@@ -89,14 +89,6 @@ fn a_pair_that_connects_directly_never_asks_the_server() {
             assert!(both_connected(&world), "{}", show(&world));
         }
     }
-}
-
-/// Two hosts that a relay carries because the way between them is cut.
-fn cut_off(first_is_lower: bool) -> World {
-    let mut world = world([behind(PORT_RESTRICTED), behind(PORT_RESTRICTED)].map(at_fifty), first_is_lower);
-    world.cut(Cut::Both);
-    assert!(world.run(secs(5), both_relayed), "{}", show(&world));
-    world
 }
 
 /// How many pings of both sides, from that time on, were not answered; the last ones are under way.
@@ -135,8 +127,8 @@ fn what_becomes_possible_is_used_and_nothing_is_lost_in_the_move() {
         assert!(world.run(secs(60), moved), "{}", show(&world));
         let first = world.now();
         assert!(world.run(secs(65), both_connected), "{}", show(&world));
-        println!("moved up at {first:?}, both after {:?}", world.now() - first);
-        assert!(world.now() - first <= ms(400), "{}", show(&world));
+        println!("moved up at {first:?}, both after {:?}", world.now().saturating_sub(first));
+        assert!(world.now().saturating_sub(first) <= ms(400), "{}", show(&world));
         world.run_until(world.now() + secs(29));
         assert!(world.server().is_relaying(), "it is kept for a while");
         world.run_until(world.now() + secs(60));
@@ -171,7 +163,7 @@ fn a_direct_path_that_dies_under_traffic_is_left_within_ten_seconds() {
                     let speakers: Vec<_> = (0..2).filter(|i| who[*i]).collect();
                     let back = |w: &World| speakers.iter().all(|i| w.host(*i).pongs_since(died + ms(60)) > 0);
                     let is_back = world.run(died + secs(30), back);
-                    let took = world.now() - died;
+                    let took = world.now().saturating_sub(died);
                     worst = worst.max(took);
                     let case = format!("{cut:?} {first_is_lower} {ping:?} {who:?} {phase}: {took:?}");
                     assert!(is_back && took <= secs(10), "{case}\n{}", show(&world));

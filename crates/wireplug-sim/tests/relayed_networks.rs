@@ -37,7 +37,7 @@ fn every_pair_connects_and_the_possible_ends_direct() {
         let start = scenario.both_run();
         wait(world, start + secs(30), "up", both_up)?;
         let took = world.now().saturating_sub(start);
-        let kind = if is_clean(scenario) { 0 } else { 1 };
+        let kind = usize::from(!is_clean(scenario));
         worst[kind].set(worst[kind].get().max(took));
         let rtt = 2 * scenario.sites.iter().map(|s| s.line.latency + s.line.jitter).sum::<Time>();
         if is_clean(scenario) && took > ms(2500) + 12 * rtt {
@@ -67,7 +67,7 @@ fn every_pair_connects_and_the_possible_ends_direct() {
         only_proven(world)?;
         carries_data(world, secs(20))
     });
-    let [clean, other, direct] = worst.map(|time| time.get());
+    let [clean, other, direct] = worst.map(|time: Cell<Time>| time.get());
     println!(
         "up after at most {clean:?}, with loss or spent initiations {other:?}; direct after at most {direct:?}"
     );
@@ -86,7 +86,7 @@ fn a_way_that_comes_and_goes_does_not_take_the_session_along() {
     };
     let worst = Cell::new(0);
     let longest = Cell::new(Time::ZERO);
-    for_seeds("a_way_that_comes_and_goes_does_not_take_the_session_along", 150, draw, |scenario, world| {
+    for_seeds("a_way_that_comes_and_goes_does_not_take_the_session_along", 60, draw, |scenario, world| {
         if direct_path(&scenario.sites[0], &scenario.sites[1], scenario.shared) != Possible::Yes {
             return Ok(());
         }
@@ -104,7 +104,7 @@ fn a_way_that_comes_and_goes_does_not_take_the_session_along() {
         let states = (0..2).map(|index| world.record().moved_since(index, began)).max().unwrap_or(0);
         worst.set(worst.get().max(states));
         wait(world, world.now() + secs(1300), "direct again", both_connected)?;
-        longest.set(longest.get().max(world.now() - began - secs(1800)));
+        longest.set(longest.get().max(world.now().saturating_sub(began + secs(1800))));
         let settled = world.now() + secs(30);
         world.run_until(settled + secs(300));
         is_calm(world, settled)?;
@@ -118,14 +118,15 @@ fn a_way_that_comes_and_goes_does_not_take_the_session_along() {
 fn a_server_that_restarts_is_found_and_bound_to_again() {
     let draw = |seed| {
         let mut scenario = draw(seed);
-        for (host, site) in scenario.hosts.iter_mut().zip(&mut scenario.sites) {
-            host.ping_every = Some(ms(200));
+        // Not at the same pace: two WireGuards whose every packet meets at the same moments can go on crossing for ever.
+        for ((host, site), every) in scenario.hosts.iter_mut().zip(&mut scenario.sites).zip([190, 230]) {
+            host.ping_every = Some(ms(every));
             site.line.loss = 0;
         }
         scenario
     };
     let worst = Cell::new(Time::ZERO);
-    for_seeds("a_server_that_restarts_is_found_and_bound_to_again", 300, draw, |scenario, world| {
+    for_seeds("a_server_that_restarts_is_found_and_bound_to_again", 150, draw, |scenario, world| {
         world.run_until(scenario.both_run() + secs(90));
         let relayed = both_relayed(world);
         if !relayed && !both_connected(world) {
@@ -138,7 +139,7 @@ fn a_server_that_restarts_is_found_and_bound_to_again() {
         let started = world.now();
         let pinged = |w: &World| (0..2).all(|i| w.host(i).pongs_since(started + ms(400)) > 0);
         wait(world, started + secs(30), "answered", pinged)?;
-        let pause = world.now() - stopped;
+        let pause = world.now().saturating_sub(stopped);
         if relayed {
             worst.set(worst.get().max(pause));
         }
@@ -166,7 +167,7 @@ fn a_host_that_moves_anywhere_is_found_again() {
         let moved = world.now();
         wait(world, moved + secs(60), "up again", |w| both_up(w) && w.now() > moved + secs(1))?;
         carries_data(world, secs(60))?;
-        worst.set(worst.get().max(world.now() - moved));
+        worst.set(worst.get().max(world.now().saturating_sub(moved)));
         world.run_until(moved + secs(120));
         let possible = direct_path(&place, &scenario.sites[1 - index], Shared::Nothing);
         let there = match possible {
