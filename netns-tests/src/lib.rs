@@ -47,7 +47,9 @@ pub use gateway::Miniupnpd;
 pub use host::Host;
 pub use internet::{BLACKHOLE, Stack};
 pub use lab::Lab;
-pub use load::{HighestRate, IdleReport, LOAD_CORE, LoadLab, LoadReport, SERVER_CORE, Through, Traffic};
+pub use load::{
+    HighestRate, IdleReport, LOAD_CORE, LoadLab, LoadReport, Priority, SERVER_CORE, Through, Traffic,
+};
 pub use namespace::{Namespace, abandon_labs};
 pub use nat::{FIXED_PORT, Nat, WIREGUARD_PORT};
 pub use outcome::{Outcome, expected, only_strategy};

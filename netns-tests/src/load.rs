@@ -33,8 +33,25 @@ pub const SERVER_CORE: usize = 0;
 /// The core that the load runs on, senders and receivers alike.
 pub const LOAD_CORE: usize = 1;
 
-/// Both run before all else on the machine, as if they had it for themselves.
-const FIRST: [&str; 3] = ["chrt", "--fifo", "1"];
+/// How servers and the load share the machine with what else runs there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// They run before all else, as if they had the machine for themselves (`SCHED_FIFO`): for measuring. Everything
+    /// else nearly stops meanwhile, another load too.
+    First,
+    /// As everybody: for tests of what arrives, beside other tests.
+    Shared,
+}
+
+impl Priority {
+    /// What goes before a command.
+    fn prefix(self) -> &'static [&'static str] {
+        match self {
+            Self::First => &["chrt", "--fifo", "1"],
+            Self::Shared => &[],
+        }
+    }
+}
 
 /// The server's addresses towards both sides, and theirs.
 const SERVER_LEFT: Ipv4Addr = Ipv4Addr::new(62, 77, 1, 1);
@@ -88,6 +105,7 @@ pub struct Traffic {
 #[derive(Debug)]
 pub struct LoadLab {
     lab: Lab,
+    priority: Priority,
     server: Namespace,
     left: Namespace,
     right: Namespace,
@@ -100,7 +118,7 @@ impl LoadLab {
     ///
     /// # Errors
     /// When not root, with less than two cores, or when namespaces cannot be made.
-    pub fn new(binaries: Binaries) -> Result<Self> {
+    pub fn new(binaries: Binaries, priority: Priority) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         if cores <= LOAD_CORE {
             return Err(LabError::unexpected("a load needs two cores: one for the server, one for itself"));
@@ -119,7 +137,7 @@ impl LoadLab {
             host.ip(&[format!("route add local {network} dev lo")])?;
             server.ip(&[format!("route add {network} via {gateway}")])?;
         }
-        Ok(Self { lab, server, left, right, coturn: None, serverd: None })
+        Ok(Self { lab, priority, server, left, right, coturn: None, serverd: None })
     }
 
     /// Starts coturn, without authentication: what it would cost is not in the packets that are measured.
@@ -229,7 +247,8 @@ impl LoadLab {
         more: &[&str],
     ) -> Result<T> {
         let program = self.lab.shared().binaries.path("wireplug-load")?.display().to_string();
-        let mut args: Vec<String> = FIRST.into_iter().chain([&*program, task]).map(str::to_owned).collect();
+        let mut args: Vec<String> =
+            self.priority.prefix().iter().copied().chain([&*program, task]).map(str::to_owned).collect();
         let mut option = |name: &str, value: String| args.extend([name.to_owned(), value]);
         option("--left", format!("{}={left}", self.left.name()));
         option("--right", format!("{}={right}", self.right.name()));
@@ -259,9 +278,8 @@ impl LoadLab {
     /// Starts a program on the server's host, on the server's core.
     fn spawn(&self, label: &str, command: &[&str], env: &[(&str, &str)]) -> Result<Process> {
         let core = SERVER_CORE.to_string();
-        let [chrt, priority @ ..] = FIRST;
-        let args = [&priority[..], &["taskset", "--cpu-list", &core], command].concat();
-        self.lab.shared().spawn(&self.server, label, Path::new(chrt), &args, env)
+        let args = [&["--cpu-list", &core], self.priority.prefix(), command].concat();
+        self.lab.shared().spawn(&self.server, label, Path::new("taskset"), &args, env)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wireplug_lab::{Binaries, LoadLab, LoadReport, Result, Through, Traffic};
+use wireplug_lab::{Binaries, LoadLab, LoadReport, Priority, Result, Through, Traffic};
 
 /// Datagrams a second, far below what any of them forwards.
 const RATE: f64 = 2_000.0;
@@ -22,7 +22,7 @@ fn nearly_all_arrived(report: &LoadReport, what: &str) {
 
 #[test]
 fn datagrams_are_counted_over_a_cable_and_through_the_kernel() {
-    let lab = LoadLab::new(Binaries::find().unwrap()).unwrap();
+    let lab = LoadLab::new(Binaries::find().unwrap(), Priority::Shared).unwrap();
     for through in [Through::Cable, Through::Kernel] {
         for pairs in [1, 5] {
             let report = run(&lab, through, pairs).unwrap();
@@ -35,7 +35,7 @@ fn datagrams_are_counted_over_a_cable_and_through_the_kernel() {
 
 #[test]
 fn coturn_relays_from_both_ends() {
-    let mut lab = LoadLab::new(Binaries::find().unwrap()).unwrap();
+    let mut lab = LoadLab::new(Binaries::find().unwrap(), Priority::Shared).unwrap();
     lab.start_coturn().unwrap();
     for through in [Through::Coturn, Through::CoturnFromPeer] {
         for pairs in [1, 5] {
@@ -47,8 +47,23 @@ fn coturn_relays_from_both_ends() {
 }
 
 #[test]
+fn our_relay_forwards_and_keeps_idle_allocations() {
+    let mut lab = LoadLab::new(Binaries::find().unwrap(), Priority::Shared).unwrap();
+    lab.start_serverd().unwrap();
+    for pairs in [1, 5] {
+        let report = run(&lab, Through::Wireplug, pairs).unwrap();
+        nearly_all_arrived(&report, &format!("{pairs} pairs"));
+        assert!(report.server_cpu_ns.is_some_and(|ns| ns > 0), "{report:?}");
+    }
+    let idle = lab.idle(300).unwrap();
+    let counts: Vec<u64> = idle.stages.iter().map(|(allocations, _)| *allocations).collect();
+    assert_eq!(counts, [0, 300]);
+    assert!(idle.stages.iter().all(|(_, kib)| *kib > 0), "{idle:?}");
+}
+
+#[test]
 fn a_server_that_was_not_started_is_named() {
-    let lab = LoadLab::new(Binaries::find().unwrap()).unwrap();
+    let lab = LoadLab::new(Binaries::find().unwrap(), Priority::Shared).unwrap();
     let error = run(&lab, Through::Coturn, 1).unwrap_err().to_string();
     assert_eq!(error, "coturn was not started");
 }

@@ -67,8 +67,6 @@ pub struct HighestRate {
 /// The server's resident memory as allocations come, in KiB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdleReport {
-    /// How many allocations.
-    pub allocations: u64,
-    /// What was measured, in order: what had been done, and the resident memory after it.
-    pub stages: Vec<(String, u64)>,
+    /// How many allocations there were, from none on, and the resident memory with them.
+    pub stages: Vec<(u64, u64)>,
 }

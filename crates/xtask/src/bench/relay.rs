@@ -5,11 +5,11 @@ mod page;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use wireplug_lab::{Binaries, HighestRate, LoadLab, LoadReport, Through, Traffic};
+use anyhow::Result;
+use wireplug_lab::{Binaries, HighestRate, LoadLab, LoadReport, Priority, Through, Traffic};
 
 use crate::{RelayArguments, cargo, packages};
-use figures::{Each, Figures, Row, Shape, Way, median};
+use figures::{Each, Figures, Row, Shape, Way};
 
 pub(crate) use figures::Way as RelayWay;
 
@@ -31,8 +31,9 @@ const QUICK_WINDOW: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(arguments: &RelayArguments) -> Result<()> {
     packages::ensure()?;
+    let version = version();
     let binaries = binaries()?;
-    let mut lab = LoadLab::new(binaries)?;
+    let mut lab = LoadLab::new(binaries, Priority::First)?;
     let ways: Vec<Way> = Way::ALL
         .into_iter()
         .filter(|way| arguments.ways.is_empty() || arguments.ways.contains(way))
@@ -45,7 +46,7 @@ pub(crate) fn run(arguments: &RelayArguments) -> Result<()> {
         }
     }
     let runs = if arguments.quick { 1 } else { arguments.runs.max(1) };
-    let mut bench = Bench { lab, ways, runs, quick: arguments.quick };
+    let mut bench = Bench { lab, ways, version, runs, quick: arguments.quick };
     let result = bench.measure();
     if let Err(error) = &result {
         bench.lab.lab().fail(&format!("{error:#}"));
@@ -55,16 +56,23 @@ pub(crate) fn run(arguments: &RelayArguments) -> Result<()> {
     if arguments.quick || !arguments.ways.is_empty() { Ok(()) } else { page::write(&page) }
 }
 
+/// The commit that [`binaries`] builds, if it builds.
+fn version() -> String {
+    if std::env::var_os("WIREPLUG_LAB_BINARIES").is_some() {
+        return "built elsewhere".to_owned();
+    }
+    page::output(&["git", "describe", "--always", "--dirty"]).unwrap_or_else(|_| "unknown".to_owned())
+}
+
 /// The release builds of the server and of the load.
 fn binaries() -> Result<Binaries> {
-    let dir = match std::env::var_os("WIREPLUG_LAB_BINARIES") {
-        Some(dir) => dir.into(),
-        None => {
-            let programs = ["--bin", "wireplug-serverd", "--bin", "wireplug-load"];
-            let packages = ["build", "--quiet", "--release", "-p", "wireplug-serverd", "-p", "wireplug-lab"];
-            cargo::run(&[&packages[..], &programs].concat(), &[])?;
-            cargo::target_dir()?.join("release")
-        }
+    let dir = if let Some(dir) = std::env::var_os("WIREPLUG_LAB_BINARIES") {
+        dir.into()
+    } else {
+        let programs = ["--bin", "wireplug-serverd", "--bin", "wireplug-load"];
+        let packages = ["build", "--quiet", "--release", "-p", "wireplug-serverd", "-p", "wireplug-lab"];
+        cargo::run(&[&packages[..], &programs].concat(), &[])?;
+        cargo::target_dir()?.join("release")
     };
     Ok(Binaries::in_dir(dir).logging("warn"))
 }
@@ -72,6 +80,7 @@ fn binaries() -> Result<Binaries> {
 struct Bench {
     lab: LoadLab,
     ways: Vec<Way>,
+    version: String,
     runs: usize,
     quick: bool,
 }
@@ -81,7 +90,12 @@ impl Bench {
         let shapes: Vec<Shape> =
             PAIRS.iter().flat_map(|&pairs| SIZES.map(|size| Shape { pairs, size })).collect();
         let shapes = if self.quick { &shapes[..1] } else { &shapes[..] };
-        let mut figures = Figures { ways: self.ways.clone(), runs: self.runs, ..Figures::default() };
+        let mut figures = Figures {
+            ways: self.ways.clone(),
+            version: self.version.clone(),
+            runs: self.runs,
+            ..Figures::default()
+        };
         for &shape in shapes {
             for rate in RATES {
                 eprintln!("{shape}, {}", figures::rate(rate));
@@ -89,8 +103,8 @@ impl Bench {
             }
         }
         for &shape in shapes {
-            eprintln!("{shape}, added latency");
-            figures.latency.push((shape, self.latency(shape)?));
+            eprintln!("{shape}, {}", figures::rate(Some(LOW_RATE)));
+            figures.low.push(self.row(shape, Some(LOW_RATE))?);
         }
         if !self.quick {
             for &shape in shapes {
@@ -120,28 +134,6 @@ impl Bench {
             row.cable.push(self.window(Through::Cable, shape, rate)?);
         }
         Ok(row)
-    }
-
-    /// The latency that each way adds to a cable's, in nanoseconds.
-    fn latency(&self, shape: Shape) -> Result<Each<Option<f64>>> {
-        let mut latencies = vec![Vec::new(); self.ways.len() + 1];
-        let all = self.ways.iter().map(|way| way.through()).chain([Through::Cable]);
-        for _ in 0..self.runs {
-            for (through, latencies) in all.clone().zip(&mut latencies) {
-                let report = self.window(through, shape, Some(LOW_RATE))?;
-                latencies.extend(report.latency_ns.map(figures::number));
-            }
-        }
-        let mut medians = latencies.iter_mut().map(|latencies| median(latencies)).collect::<Vec<_>>();
-        let cable =
-            medians.pop().flatten().context("nothing came over the cable: is the machine overloaded?")?;
-        Ok(self
-            .ways
-            .iter()
-            .copied()
-            .zip(medians)
-            .map(|(way, latency)| (way, latency.map(|ns| ns - cable)))
-            .collect())
     }
 
     fn highest(&self, shape: Shape) -> Result<Each<HighestRate>> {

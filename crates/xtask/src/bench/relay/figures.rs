@@ -59,12 +59,14 @@ impl fmt::Display for Shape {
 pub(crate) struct Figures {
     /// What was measured, in the order of the columns.
     pub(crate) ways: Vec<Way>,
+    /// What the measured server was built from.
+    pub(crate) version: String,
     /// Windows for each figure.
     pub(crate) runs: usize,
     /// What forwarding costs.
     pub(crate) rows: Vec<Row>,
-    /// Added latency in nanoseconds.
-    pub(crate) latency: Vec<(Shape, Each<Option<f64>>)>,
+    /// The same at low load, where latency counts.
+    pub(crate) low: Vec<Row>,
     /// The highest rates without loss.
     pub(crate) highest: Vec<(Shape, Each<HighestRate>)>,
     /// Memory of idle allocations.
@@ -110,6 +112,14 @@ impl Row {
     pub(crate) fn lost(&self, way: Way) -> Option<f64> {
         let lost = |report: &LoadReport| number(report.lost()) / number(report.sent.max(1));
         median(&mut self.reports(way).iter().map(lost).collect::<Vec<_>>())
+    }
+
+    /// The latency that it adds to a cable's, in nanoseconds: medians of the windows' medians.
+    pub(crate) fn added_latency(&self, way: Way) -> Option<f64> {
+        let latency = |reports: &[LoadReport]| {
+            median(&mut reports.iter().filter_map(|report| report.latency_ns.map(number)).collect::<Vec<_>>())
+        };
+        Some(latency(self.reports(way))? - latency(&self.cable)?)
     }
 
     fn reports(&self, wanted: Way) -> &[LoadReport] {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use wireplug_lab::{LOAD_CORE, SERVER_CORE};
+use wireplug_lab::{IdleReport, LOAD_CORE, SERVER_CORE};
 
 use super::figures::{Figures, Row, Shape, Way, grouped, number, rate};
 use crate::cargo;
@@ -54,7 +54,7 @@ fn machine(page: &mut String, figures: &Figures) -> Result<()> {
         processor().unwrap_or_else(|| "unknown processor".to_owned()),
         output(&["uname", "-r"])?,
         output(&["dpkg-query", "-W", "-f", "${Version}", "coturn"]).unwrap_or_else(|_| "unknown".to_owned()),
-        output(&["git", "describe", "--always"]).unwrap_or_else(|_| "unknown".to_owned()),
+        figures.version,
         figures.runs
     )?;
     writeln!(
@@ -82,11 +82,12 @@ fn costs(page: &mut String, figures: &Figures) -> Result<()> {
 }
 
 fn latency(page: &mut String, figures: &Figures) -> Result<()> {
-    writeln!(page, "\nMedian latency added at 1,000 packets a second, in microseconds:\n")?;
-    header(page, figures, &["traffic"], &[])?;
-    for (shape, ways) in &figures.latency {
-        write!(page, "| {shape} |")?;
-        for (_, added) in ways {
+    writeln!(page, "\nMedian latency added to a cable's, in microseconds:\n")?;
+    header(page, figures, &["traffic", "offered"], &[])?;
+    for row in figures.low.iter().chain(&figures.rows).filter(|row| row.rate.is_some()) {
+        write!(page, "| {} | {} |", row.shape, rate(row.rate))?;
+        for &way in &figures.ways {
+            let added = row.added_latency(way);
             write!(page, " {} |", added.map_or_else(|| "-".to_owned(), |ns| format!("{:.1}", ns / 1000.0)))?;
         }
         writeln!(page)?;
@@ -125,20 +126,25 @@ fn idle(page: &mut String, figures: &Figures) -> Result<()> {
     let Some(idle) = &figures.idle else { return Ok(()) };
     writeln!(
         page,
-        "\nResident memory of wireplug-serverd with {} idle allocations:\n",
-        grouped(number(idle.allocations))
+        "\nResident memory of wireplug-serverd with idle allocations, both sides of each bound:\n"
     )?;
-    writeln!(page, "| after | MiB | bytes more for each allocation |\n|---|--:|--:|")?;
-    let first = idle.stages.first().map_or(0, |(_, kib)| *kib);
-    for (stage, kib) in &idle.stages {
-        let each = number(kib.saturating_sub(first)) * 1024.0 / number(idle.allocations.max(1));
-        writeln!(page, "| {stage} | {:.1} | {each:.0} |", number(*kib) / 1024.0)?;
+    writeln!(page, "| allocations | MiB | bytes for each |\n|--:|--:|--:|")?;
+    for stage @ (allocations, kib) in &idle.stages {
+        let each = bytes_each(idle, stage).map_or_else(|| "-".to_owned(), grouped);
+        writeln!(page, "| {} | {:.1} | {each} |", grouped(number(*allocations)), number(*kib) / 1024.0)?;
     }
     Ok(())
 }
 
+/// Memory for each allocation of a stage, in bytes: what there is more than without any.
+fn bytes_each(idle: &IdleReport, (allocations, kib): &(u64, u64)) -> Option<f64> {
+    let (_, first) = idle.stages.first()?;
+    (*allocations > 0).then(|| number(kib.saturating_sub(*first)) * 1024.0 / number(*allocations))
+}
+
 /// What the relay is to reach.
 fn goals(page: &mut String, figures: &Figures) -> Result<()> {
+    writeln!(page)?;
     let mut goal = |what: &str, found: Option<f64>, holds: &dyn Fn(f64) -> bool, unit: &str| {
         let Some(found) = found else { return Ok(()) };
         let verdict = if holds(found) { "reached" } else { "missed" };
@@ -146,14 +152,11 @@ fn goals(page: &mut String, figures: &Figures) -> Result<()> {
     };
     let many = figures.row(Shape { pairs: 50, size: 1400 }, Some(100_000.0)).and_then(advantage);
     let one = figures.row(Shape { pairs: 1, size: 1400 }, None).and_then(advantage);
-    let one_latency = figures.latency.first().and_then(|(_, ways)| {
-        let of = |wanted: Way| ways.iter().find(|(way, _)| *way == wanted).and_then(|(_, ns)| *ns);
-        Some(of(Way::Wireplug)? / of(Way::Coturn)?)
-    });
-    let memory = figures.idle.as_ref().and_then(|idle| {
-        let (first, last) = (idle.stages.first()?.1, idle.stages.last()?.1);
-        Some(number(last.saturating_sub(first)) * 1024.0 / number(idle.allocations.max(1)))
-    });
+    let one_latency = figures
+        .low
+        .first()
+        .and_then(|row| Some(row.added_latency(Way::Wireplug)? / row.added_latency(Way::Coturn)?));
+    let memory = figures.idle.as_ref().and_then(|idle| bytes_each(idle, idle.stages.last()?));
     goal(
         "\nAt 100,000 a second, 50 pairs, 1,400 bytes at least twice coturn's packets for each CPU-second",
         many,
@@ -208,7 +211,7 @@ fn processor() -> Option<String> {
     Some(line.trim_start_matches([' ', '\t', ':']).to_owned())
 }
 
-fn output(command: &[&str]) -> Result<String> {
+pub(super) fn output(command: &[&str]) -> Result<String> {
     let output = Command::new(command[0])
         .args(&command[1..])
         .current_dir(cargo::root())
