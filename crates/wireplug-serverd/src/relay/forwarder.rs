@@ -22,7 +22,7 @@ const BUFFER: usize = 4 << 20;
 /// What a full-sized packet takes of a receive buffer, as Linux counts.
 const PACKET: usize = 2304;
 /// Packets that a busy thread would like to find in a round.
-const WANTED: u16 = 128;
+const WANTED: u16 = 160;
 
 /// The relay's sockets and threads; the threads end when it is dropped.
 #[derive(Debug)]

@@ -16,9 +16,9 @@ use super::stun::{Answerer, Request};
 use super::table::{Hop, Path, UdpHop};
 
 /// Bursts of one round.
-const ROUND: usize = 128;
+const ROUND: usize = 256;
 /// Bursts of one socket in a round, so that a flood at one port leaves the others their turn.
-const PER_SOCKET: usize = 64;
+const PER_SOCKET: usize = 192;
 /// A pause after an error of waiting, so that one that stays costs no CPU.
 const RETRY: Duration = Duration::from_millis(100);
 /// Datagrams and bytes of the longest run (Linux `UDP_MAX_SEGMENTS` and the length of an IP packet).
@@ -36,6 +36,8 @@ pub(super) struct Worker {
     counts: Arc<Counts>,
     answerer: Answerer,
     round: Round,
+    /// Whether more may wait at a socket than was received in this round.
+    more: bool,
     /// Legs to which runs do not fit.
     apart: HashSet<u32>,
     apart_until: Option<Instant>,
@@ -85,7 +87,17 @@ impl Worker {
         };
         let counts = relay.new_counts();
         let answerer = Answerer::new();
-        Self { relay, sockets, stop, counts, answerer, round, apart: HashSet::new(), apart_until: None }
+        Self {
+            relay,
+            sockets,
+            stop,
+            counts,
+            answerer,
+            round,
+            more: false,
+            apart: HashSet::new(),
+            apart_until: None,
+        }
     }
 
     /// Forwards until it is told to stop.
@@ -98,12 +110,15 @@ impl Worker {
                 std::thread::sleep(RETRY);
                 continue;
             }
+            self.more = false;
             let mut packets = 0;
             for number in &ready {
                 packets += self.receive(*number);
             }
             packets += self.forward();
-            if let Some(rest) = pace.rest(packets, Instant::now()) {
+            // Who is behind does not rest.
+            let rest = pace.rest(packets, Instant::now()).filter(|_| !self.more);
+            if let Some(rest) = rest {
                 std::thread::sleep(rest);
             }
         }
@@ -113,15 +128,17 @@ impl Worker {
     fn receive(&mut self, number: usize) -> u32 {
         let Some(socket) = self.sockets.get(number) else { return 0 };
         let round = &mut self.round;
-        match round.pool.receive(socket, PER_SOCKET) {
+        let limit = PER_SOCKET.min(round.pool.room());
+        match round.pool.receive(socket, limit) {
             Ok(count) => {
+                self.more |= count == limit;
                 // Proof: sockets are numbered in 16 bits, which `Forwarder` sees to.
                 #[expect(clippy::cast_possible_truncation)]
                 round.origins.extend(std::iter::repeat_n(number as u16, count));
             }
             Err(error) => tracing::debug!(%error, "receiving on a relay port failed"),
         }
-        if round.pool.room() < PER_SOCKET / 2 { self.forward() } else { 0 }
+        if round.pool.room() < ROUND - PER_SOCKET { self.forward() } else { 0 }
     }
 
     /// Sends on all that was received. Returns how many packets there were.
