@@ -82,17 +82,17 @@ pub enum Reason {
     NoOffer,
     /// Both NATs are of the kind that cannot be punched together.
     #[error(
-        "both NATs give each destination another mapping, which cannot be punched: one side needs a port forwarding or a relay"
+        "both NATs give each destination another mapping, which cannot be punched: one side needs a port forwarding, or both a server that relays (strategy relay says why there is none)"
     )]
     BothDestinationDependent,
     /// Ours cannot be punched, and theirs filters.
     #[error(
-        "our NAT gives each destination another mapping, and the peer accepts only those that it sent to: one side needs a port forwarding or a relay"
+        "our NAT gives each destination another mapping, and the peer accepts only those that it sent to: one side needs a port forwarding, or both a server that relays (strategy relay says why there is none)"
     )]
     OursDestinationDependent,
     /// Theirs cannot be punched, and ours filters.
     #[error(
-        "the peer's NAT gives each destination another mapping, and ours accepts only those that we sent to: one side needs a port forwarding or a relay"
+        "the peer's NAT gives each destination another mapping, and ours accepts only those that we sent to: one side needs a port forwarding, or both a server that relays (strategy relay says why there is none)"
     )]
     TheirsDestinationDependent,
     /// The peer has nothing that we could send to.
