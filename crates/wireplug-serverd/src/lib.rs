@@ -1,9 +1,10 @@
 //! The server that lets two wireplug daemons find each other: rendezvous over WebSocket, STUN, and
-//! probes that prove candidates.
+//! probes that prove candidates; and that relays the packets of those that cannot meet.
 //!
-//! What decides has no IO and no clock: [`rendezvous`] (topics, offers, limits, ownership) takes an
-//! instant with each input and gives its effects as data, and so does [`stun`]. Around them are the event
-//! loops: the web (HTTPS, WebSocket sessions), UDP, and the hub between, all started by [`server`].
+//! What decides has no IO and no clock: [`rendezvous`] (topics, offers, limits, ownership, who may have a place on
+//! the relay) takes an instant with each input and gives its effects as data, and so does [`stun`]. [`relay`] has the
+//! places, and its own threads forward. Around them are the event loops: the web (HTTPS, WebSocket sessions), UDP, and
+//! the hub between, all started by [`server`].
 
 pub mod access;
 pub mod certificate;
