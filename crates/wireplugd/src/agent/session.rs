@@ -4,6 +4,7 @@ mod inbound;
 mod outbound;
 mod proof;
 mod relay;
+mod situation;
 mod stun;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -13,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
-use wireplug_core::scheduler::{Input, Ranking, Scheduler, SchedulerConfig, State, Verdict};
-use wireplug_core::{Candidate, PublicKey, StrategyName, Tier};
+use wireplug_core::scheduler::{Input, Ranking, Scheduler, SchedulerConfig, State};
+use wireplug_core::{PublicKey, StrategyName, Tier};
 use wireplug_net::{Device, DeviceState, Resolver, Sleeps, boottime, monotonic};
 use wireplug_proto::rendezvous::Reason as Refusal;
-use wireplug_strategy::{Host, Mapped, PeerSituation, Situation};
+use wireplug_strategy::{Host, Situation};
 
 use super::bindings::Bindings;
 use super::device::{DeviceTask, Job, News};
@@ -37,6 +38,7 @@ use crate::files;
 use crate::memory::Memory;
 use crate::record::RecordFile;
 use crate::strategies::{self, EventQueue, Lives, Runner};
+use situation::Outline;
 use stun::{Held, Ticket};
 
 /// Why a session ended.
@@ -51,20 +53,6 @@ pub(super) enum End {
 /// A sleep of the machine after which nothing is taken to hold that was found before it, even where all looks the same:
 /// NATs drop mappings after 30 s of silence (RFC 4787 section 4.3 tells of such), and leases run on while we sleep.
 const LONG_SLEEP: Duration = Duration::from_secs(20);
-
-/// What tells whether strategies see another world.
-#[derive(Debug, PartialEq, Eq)]
-struct Outline {
-    view: u64,
-    generation: u32,
-    listen_port: u16,
-    working: bool,
-    mapping: bool,
-    mapped: Option<Mapped>,
-    closed: Vec<Mapped>,
-    /// Whether relay ports can be bound to, for whom relays are wanted, and what they said.
-    relays: (bool, u64, u64),
-}
 
 /// One interface and all that is known of it.
 pub(super) struct Session<'a> {
@@ -341,77 +329,6 @@ impl Session<'_> {
         self.next_read = self.next_read.min(now() + demand.device_poll);
         self.update_situation();
         self.tell_changes();
-    }
-
-    /// Shows strategies the world, if it is another one: with many peers most events change nothing of it.
-    fn update_situation(&mut self) {
-        let demand = self.scheduler.demand();
-        let outline = Outline {
-            view: self.view,
-            generation: self.scheduler.generation(),
-            listen_port: self.port.number(),
-            working: demand.working,
-            mapping: demand.mapping,
-            mapped: self.mapped(),
-            closed: self.closed(),
-            relays: (self.port.is_possible(), demand.relays, self.relays.revision()),
-        };
-        if self.outline.as_ref() == Some(&outline) {
-            return;
-        }
-        let peers = self.state.peers.iter().map(|peer| PeerSituation {
-            public_key: peer.public_key,
-            endpoint: self.config.config.peers.get(&peer.public_key).and_then(|peer| peer.endpoint.clone()),
-        });
-        let next = Situation {
-            generation: self.scheduler.generation(),
-            interface: self.config.interface.to_string(),
-            public_key: Some(self.state.public_key),
-            listen_port: self.port.number(),
-            fwmark: self.state.fwmark,
-            addresses: self.place.for_strategies(),
-            gateways: self.place.gateways(),
-            servers: self.servers.stun(),
-            peers: peers.collect(),
-            wanted: demand.working,
-            mapping_wanted: demand.mapping,
-            mapped: outline.mapped.clone(),
-            closed: outline.closed.clone(),
-            relaying: self.relaying(),
-        };
-        self.outline = Some(outline);
-        self.situation.send_if_modified(|now| {
-            let changed = *now != next;
-            if changed {
-                *now = next;
-            }
-            changed
-        });
-    }
-
-    /// The best mapped candidate that the server has proven.
-    fn mapped(&self) -> Option<Mapped> {
-        let proven = self.scheduler.candidates().filter(|(candidate, verdict)| {
-            candidate.tier == Tier::Mapped && matches!(verdict, Some(Verdict::Open))
-        });
-        let rank = |name: &StrategyName| {
-            let strategies = &self.config.config.strategies;
-            strategies.iter().position(|(registration, _)| registration.name == name.as_str())
-        };
-        let best = proven.min_by_key(|(candidate, _)| rank(&candidate.strategy))?.0;
-        Some(Mapped { strategy: best.strategy.clone(), endpoint: best.endpoint })
-    }
-
-    /// The mapped candidates that the server sent to in vain.
-    fn closed(&self) -> Vec<Mapped> {
-        let closed = self.scheduler.candidates().filter(|(candidate, verdict)| {
-            candidate.tier == Tier::Mapped && matches!(verdict, Some(Verdict::Filtered))
-        });
-        let mapped = |candidate: &Candidate| Mapped {
-            strategy: candidate.strategy.clone(),
-            endpoint: candidate.endpoint,
-        };
-        closed.map(|(candidate, _)| mapped(candidate)).collect()
     }
 
     /// Says once what changed for people.

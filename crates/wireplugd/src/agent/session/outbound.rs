@@ -59,7 +59,10 @@ impl Session<'_> {
                 self.scheduler.handle(now(), Input::Unsendable { peer, to, why });
                 return;
             }
-            info!(peer = %self.peer_name(&peer), "endpoint set");
+            // Where WireGuard is only to be kept from going back, that is done many times in a moment.
+            if stimulus != Stimulus::None {
+                info!(peer = %self.peer_name(&peer), "endpoint set");
+            }
             debug!(peer = %self.peer_name(&peer), endpoint = %to, ?stimulus, "endpoint set to");
         }
         if self.jobs.send(Job::Update { peer, endpoint, stimulus }).await.is_err() {
