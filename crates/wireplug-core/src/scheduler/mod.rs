@@ -15,6 +15,7 @@
 //!   other side follows;
 //! - memory and work for each peer are bounded, whatever arrives.
 
+mod answers;
 mod explain;
 mod flaps;
 mod io;
@@ -24,6 +25,7 @@ mod paths;
 mod peer;
 mod ranking;
 mod relay;
+mod roaming;
 mod round;
 mod status;
 mod suggestions;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 use rand::rngs::ChaCha8Rng;
 
+use super::answers::Answers;
 use super::flaps::Flaps;
 use super::io::{Command, Keepalive, PeerView, Stimulus, Unsendable};
 use super::local::Local;
@@ -14,10 +15,7 @@ use super::paths::{By, Path, Paths};
 use super::ranking::Ranking;
 use super::relay::Relay;
 use super::status::{Reason, State};
-use super::tuning::{
-    ANSWER_BURST, ANSWERS_PER_SECOND, DOUBT_GAP, KEEPALIVE, MAX_INSTANCES, UPGRADE_WINDOW, pause,
-    put_right_for,
-};
+use super::tuning::{DOUBT_GAP, KEEPALIVE, MAX_INSTANCES, UPGRADE_WINDOW, pause};
 use super::tunnel::{Seen, Tunnel};
 use crate::{Endpoint, MAX_CANDIDATES, Mapping, Offer, PublicKey, RemoteCandidate, Tier, TransactionId};
 
@@ -159,7 +157,7 @@ impl Peer {
             round_trip: None,
             state: (State::Idle, now),
             doubted: None,
-            answers: Answers { left: ANSWER_BURST, filled: now },
+            answers: Answers::new(now),
         }
     }
 
@@ -184,81 +182,6 @@ impl Peer {
         if first {
             self.begin_round(world, Cause::Own);
         }
-    }
-
-    /// WireGuard went after the peer's packets, and not because of a move of ours: the peer chose this path.
-    fn roamed(&mut self, now: Instant, before: Option<Endpoint>) {
-        let relayed = |endpoint: Endpoint| self.paths.get(endpoint).is_some_and(Path::is_relayed);
-        let (from, to) = (before.is_some_and(relayed), self.endpoint().is_some_and(relayed));
-        self.note_whether_it_answers();
-        match (from, to) {
-            (false, true) if !self.never_settled(before) => self.left_for_a_relay(now, before),
-            (true, false) => self.relay.leave(now),
-            (false, false | true) | (true, true) => {}
-        }
-        if matches!(self.effort, Effort::Rest) && !self.relay.plans_search() {
-            self.plan_search(now);
-        }
-    }
-
-    /// The path in use is another one than before.
-    fn note_whether_it_answers(&mut self) {
-        let proven = self.path_in_use_is_proven();
-        if let Tunnel::Up(up) = &mut self.tunnel {
-            up.answers_checks = proven;
-        }
-    }
-
-    fn never_settled(&self, left: Option<Endpoint>) -> bool {
-        matches!(&self.tunnel, Tunnel::Up(up) if up.never_settled(left))
-    }
-
-    /// The session left a direct path for a relay: that path is dead, whatever was proven of it before.
-    pub(super) fn left_for_a_relay(&mut self, now: Instant, before: Option<Endpoint>) {
-        let Some(before) = before else { return };
-        self.flaps.died(now);
-        self.paths.doubt(now, before);
-        if self.nominated == Some(before) {
-            self.nominated = None;
-        }
-    }
-
-    /// Late packets come over the path that was left, or over others that are known and proven, or by our own relay. From
-    /// anywhere else it is the peer that moved, and to put its old place there again would cut it off.
-    fn pulled_back(&mut self, world: &mut World<'_>, to: Option<Endpoint>) {
-        let left = if let Tunnel::Up(up) = &self.tunnel { up.left() } else { None };
-        let known = |endpoint| {
-            let path = self.paths.get(endpoint);
-            left == Some(endpoint) || path.is_some_and(|path| path.proof().is_some() || path.is_relayed())
-        };
-        if to.is_none_or(known) {
-            let old = to.and_then(|to| self.paths.get(to)?.proof());
-            // By a relay it is as far to us as to the peer, or so.
-            let under_way = old.map_or(Duration::from_millis(200), |proof| 2 * proof.rtt);
-            if let Tunnel::Up(up) = &mut self.tunnel {
-                up.put_right_for(world.now, put_right_for(under_way));
-            }
-            return;
-        }
-        if let Tunnel::Up(up) = &mut self.tunnel {
-            up.follow(to);
-        }
-        self.paths.void_proofs(world.now);
-        self.nominated = None;
-        if let Some(to) = to {
-            self.paths.add_in_use(world.now, to);
-        }
-    }
-
-    /// Puts the endpoint right while late packets may undo it; says when it does so again.
-    pub(super) fn put_right(&mut self, world: &mut World<'_>) -> Option<(Instant, &'static str)> {
-        let Tunnel::Up(up) = &mut self.tunnel else { return None };
-        let to = up.put_right(world.now, world.rng.random_range(0.75..1.25));
-        let again = up.put_right_at();
-        if to.is_some() {
-            self.update(world, to, Stimulus::None);
-        }
-        again.map(|at| (at, "late packets"))
     }
 
     fn came_up(&mut self, world: &mut World<'_>) {
@@ -508,26 +431,5 @@ impl Peer {
     pub(super) fn path_in_use_is_proven(&self) -> bool {
         let path = self.endpoint().and_then(|endpoint| self.paths.get(endpoint));
         path.is_some_and(|path| path.proof().is_some())
-    }
-}
-
-/// Answers to checks that may still be given: a bucket that fills with time.
-#[derive(Debug)]
-struct Answers {
-    left: u32,
-    filled: Instant,
-}
-
-impl Answers {
-    fn take(&mut self, now: Instant) -> bool {
-        let ms = u32::try_from((now - self.filled).as_millis()).unwrap_or(u32::MAX);
-        let more = ms.saturating_mul(ANSWERS_PER_SECOND) / 1000;
-        if more > 0 {
-            self.left = self.left.saturating_add(more).min(ANSWER_BURST);
-            self.filled = now;
-        }
-        let any = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        any
     }
 }

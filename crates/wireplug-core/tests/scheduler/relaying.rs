@@ -39,7 +39,7 @@ fn better_paths_have_a_head_start_of_three_round_trips() {
         assert!(!wanted(&driver), "nobody is there");
         let before = driver.scheduler.demand().relays;
         let mut driver = offered(driver);
-        driver.pass(expected - ms(1));
+        driver.pass(expected.saturating_sub(ms(1)));
         assert!(!wanted(&driver));
         driver.pass(ms(1));
         assert!(wanted(&driver) && driver.scheduler.demand().relays != before);
