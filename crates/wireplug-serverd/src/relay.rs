@@ -19,13 +19,15 @@ mod settings;
 mod state;
 mod stun;
 mod table;
+mod terms;
 mod tls;
 mod worker;
 
 pub use counters::{Counters, Dropped, Tally};
 pub use forwarder::{ForwardError, Forwarder};
 pub use settings::Settings;
-pub use state::{Ask, Asker, Gauges, Grant, Refusal, Relay, TlsBinding};
+pub use state::Relay;
+pub use terms::{Ask, Asker, Gauges, Grant, Refusal, TlsBinding};
 pub use tls::{TlsLeg, TlsOutgoing, TlsQueue};
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The relay's forwarding over real sockets on loopback addresses: what passes, from where to where, and what not.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -30,7 +32,7 @@ struct Client {
 }
 
 impl Server {
-    fn start(addresses: &[&str], threads: usize, settings: Settings) -> Self {
+    fn start(addresses: &[&str], threads: usize, settings: &Settings) -> Self {
         let addresses: Vec<IpAddr> = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
         // Ports below the ones that the system gives to others.
         for first in (20_000..30_000).step_by(4).skip(std::process::id() as usize % 2000) {
@@ -86,7 +88,7 @@ impl Client {
         let mut nonce = None;
         loop {
             self.order += 1;
-            let transaction = TransactionId::from_bytes([self.order as u8; 12]);
+            let transaction = TransactionId::from_bytes([self.order.to_be_bytes()[7]; 12]);
             let request = request(&self.credential, transaction, self.order, nonce.as_ref());
             self.socket.send_to(&request, self.relay).unwrap();
             let mut buffer = [0; 256];
@@ -142,7 +144,7 @@ fn packets_pass_between_the_two_sides_both_ways_in_order() {
         (&["0.0.0.0"], ("127.0.0.1:0", "127.0.0.2"), ("127.0.0.1:0", "127.0.0.3")),
         (&["127.0.0.5", "127.0.0.6"], ("127.0.0.1:0", "127.0.0.5"), ("127.0.0.1:0", "127.0.0.6")),
     ] {
-        let server = Server::start(addresses, 2, Settings::default());
+        let server = Server::start(addresses, 2, &Settings::default());
         let mut low = server.client(1, Side::Low, a.0, a.1, 0);
         let high = server.client(1, Side::High, b.0, b.1, 3);
         assert!(low.bind().other_side);
@@ -162,7 +164,7 @@ fn packets_pass_between_the_two_sides_both_ways_in_order() {
 
 #[test]
 fn a_full_packet_of_an_ipv6_tunnel_mtu_passes_from_ipv4_to_ipv6() {
-    let server = Server::start(&["::"], 1, Settings::default());
+    let server = Server::start(&["::"], 1, &Settings::default());
     let low = server.client(1, Side::Low, "127.0.0.1:0", "127.0.0.1", 0);
     let high = server.client(1, Side::High, "[::1]:0", "::1", 0);
     // MTU 1440 makes 1472 bytes; and what a jumbo tunnel makes.
@@ -176,7 +178,7 @@ fn a_full_packet_of_an_ipv6_tunnel_mtu_passes_from_ipv4_to_ipv6() {
 
 #[test]
 fn runs_arrive_as_they_were_sent() {
-    let server = Server::start(&["127.0.0.1"], 1, Settings::default());
+    let server = Server::start(&["127.0.0.1"], 1, &Settings::default());
     let low = server.client(1, Side::Low, "127.0.0.1:0", "127.0.0.1", 0);
     let high = server.client(1, Side::High, "127.0.0.1:0", "127.0.0.1", 1);
     let packets: Vec<Vec<u8>> = (0..64).map(|n| data(n, if n == 40 { 300 } else { 1400 })).collect();
@@ -192,7 +194,7 @@ fn runs_arrive_as_they_were_sent() {
 
 #[test]
 fn what_is_unbound_or_not_wireguard_goes_nowhere() {
-    let server = Server::start(&["127.0.0.1"], 1, Settings::default());
+    let server = Server::start(&["127.0.0.1"], 1, &Settings::default());
     let low = server.client(1, Side::Low, "127.0.0.1:0", "127.0.0.1", 0);
     low.send(&data(1, 100));
     server.wait_for("alone", |_| server.dropped(Dropped::Alone) == 1);
@@ -217,7 +219,7 @@ fn what_is_unbound_or_not_wireguard_goes_nowhere() {
 
 #[test]
 fn one_wireguard_port_serves_several_pairs_by_as_many_relay_ports() {
-    let server = Server::start(&["127.0.0.1"], 2, Settings::default());
+    let server = Server::start(&["127.0.0.1"], 2, &Settings::default());
     let mut hub = server.client(1, Side::Low, "127.0.0.1:0", "127.0.0.1", 0);
     let one = server.client(1, Side::High, "127.0.0.1:0", "127.0.0.1", 0);
     let (first_relay, first) = (hub.relay, hub.credential.clone());
@@ -240,7 +242,7 @@ fn one_wireguard_port_serves_several_pairs_by_as_many_relay_ports() {
 
 #[test]
 fn a_flood_of_strangers_changes_nothing_for_the_bound() {
-    let server = Server::start(&["127.0.0.1"], 1, Settings::default());
+    let server = Server::start(&["127.0.0.1"], 1, &Settings::default());
     let low = server.client(1, Side::Low, "127.0.0.1:0", "127.0.0.1", 0);
     let high = server.client(1, Side::High, "127.0.0.1:0", "127.0.0.1", 1);
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -265,7 +267,7 @@ fn a_flood_of_strangers_changes_nothing_for_the_bound() {
 
 #[tokio::test]
 async fn a_side_on_tls_meets_a_side_on_udp() {
-    let server = Server::start(&["127.0.0.1"], 1, Settings::default());
+    let server = Server::start(&["127.0.0.1"], 1, &Settings::default());
     let low = server.client(1, Side::Low, "127.0.0.1:0", "127.0.0.1", 0);
     let queue = Arc::new(TlsQueue::new(2, 2));
     let leg = TlsLeg { queue: queue.clone(), channel: 77 };
@@ -295,7 +297,7 @@ async fn a_side_on_tls_meets_a_side_on_udp() {
 #[test]
 fn bandwidth_is_kept() {
     let settings = Settings { bandwidth: Some(8_000_000), ..Settings::default() };
-    let server = Server::start(&["127.0.0.1"], 1, settings);
+    let server = Server::start(&["127.0.0.1"], 1, &settings);
     let low = server.client(1, Side::Low, "127.0.0.1:0", "127.0.0.1", 0);
     let _high = server.client(1, Side::High, "127.0.0.1:0", "127.0.0.1", 0);
     for number in 0..1000 {
@@ -308,7 +310,7 @@ fn bandwidth_is_kept() {
 
 #[test]
 fn threads_end_and_ports_are_free_again() {
-    let server = Server::start(&["127.0.0.1"], 2, Settings::default());
+    let server = Server::start(&["127.0.0.1"], 2, &Settings::default());
     let ports = server.ports.clone();
     drop(server);
     for port in ports {

@@ -12,8 +12,9 @@ use wireplug_net::{BatchSocket, Poller, Waker};
 use wireplug_proto::wireguard;
 
 use super::counters::{Dropped, Tally};
-use super::state::{Relay, TlsBinding};
+use super::state::Relay;
 use super::table::Hop;
+use super::terms::TlsBinding;
 use super::worker::Worker;
 use crate::udp::has_no_ipv6;
 

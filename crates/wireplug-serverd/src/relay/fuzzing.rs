@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::state::{Relay, TlsBinding};
+use super::state::Relay;
 use super::stun::{Answerer, Request};
 use super::table::{Hop, Path};
+use super::terms::TlsBinding;
 use super::{Dropped, Settings};
 
 /// A relay, and one thread's share of its work.

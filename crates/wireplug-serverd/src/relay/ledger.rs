@@ -7,8 +7,8 @@ use wireplug_proto::relay::{BindRefusal, Credential, CredentialId, CredentialKey
 use wireplug_proto::{Side, Topic};
 
 use super::settings::Settings;
-use super::state::{Ask, Asker, Refusal};
 use super::table::{End, Slot};
+use super::terms::{Ask, Asker, Refusal};
 use crate::limits::{AddressKey, Bucket, Rate, RateTable};
 
 /// Changes of one side's bindings: a client that roams makes one for each network, a few at once.
