@@ -246,8 +246,8 @@ fn delay_is_exact_between_all() {
             let mut times: Vec<Duration> = pings.answers.iter().map(|answer| answer.round_trip).collect();
             times.sort();
             let least = Duration::from_millis(50);
-            // A busy machine may delay some packet more, the median not by a millisecond.
-            assert!(times[0] >= least && times[10] < least + Duration::from_millis(2), "{to}: {times:?}");
+            // A busy machine delays packets more, but hardly all of them: the line itself is exact.
+            assert!(times[0] >= least && times[0] < least + Duration::from_millis(2), "{to}: {times:?}");
         }
         Ok(())
     })
