@@ -7,7 +7,7 @@ use crate::cmd::wait_for;
 use crate::daemon::{Daemon, PeerStatus};
 use crate::error::{LabError, Result};
 use crate::nat::{Nat, WIREGUARD_PORT};
-use crate::outcome::only_strategy;
+use crate::outcome::needs_mapping;
 use crate::pair::{End, Pair};
 use crate::ping::Ping;
 
@@ -45,16 +45,15 @@ impl Pair {
         Err(LabError::unexpected(format!("{} of {count} pings were answered", pings.answers.len())))
     }
 
-    /// Checks that a connected pair is direct: soon WireGuard on both sides sends to the address where the other side's
-    /// NAT shows it, and status says so and by which strategy, where only one can be; every ping is answered, none
-    /// crosses the server.
+    /// Checks that a connected pair is direct: soon WireGuard on both sides sends to where the other side's NAT shows it,
+    /// or its router maps it where nothing else can be, and status says so; every ping is answered, none crosses the
+    /// server.
     ///
     /// # Errors
     /// Naming what is not as it must be.
     pub fn check_direct(&self, daemons: &[Daemon; 2]) -> Result<()> {
         for ((here, there), daemon) in self.both_ways().into_iter().zip(daemons) {
-            let strategy = only_strategy(here.host.nat(), there.host.nat());
-            here.wait_path(there, daemon, "connected", strategy, |_| here.check_endpoint(there).map(drop))?;
+            here.wait_path(there, daemon, "connected", None, |_| here.check_endpoint(there).map(drop))?;
         }
         let before = self.server.wireguard_packets()?;
         self.check_pings(20)?;
@@ -150,7 +149,7 @@ impl End {
         let address = there.host.public_addresses()[0];
         let (here, beyond) = (self.host.nat(), there.host.nat());
         // A mapping has the port that it was asked for: WireGuard's own, which nobody else wants here.
-        let mapped = only_strategy(here, beyond).map(|_| WIREGUARD_PORT);
+        let mapped = needs_mapping(here, beyond).then_some(WIREGUARD_PORT);
         // This side's router may show a peer under another port that comes in by a mapping after it was sent to without.
         let shown = here.gateway().is_none();
         let port = beyond.outer_port().or(mapped).filter(|_| shown);

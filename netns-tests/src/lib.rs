@@ -52,7 +52,7 @@ pub use load::{
 };
 pub use namespace::{Namespace, abandon_labs};
 pub use nat::{FIXED_PORT, Nat, WIREGUARD_PORT};
-pub use outcome::{Outcome, expected, only_strategy};
+pub use outcome::{Outcome, expected};
 pub use pair::{CONNECT_LIMIT, End, Pair, PairOptions};
 pub use ping::{Answer, Ping, Pinging, Pings};
 pub use process::Process;

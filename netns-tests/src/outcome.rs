@@ -27,11 +27,11 @@ pub fn expected(a: Nat, b: Nat) -> Outcome {
     }
 }
 
-/// The strategy by which `here` must reach `there` in the end, where the networks leave one only that can work.
-pub fn only_strategy(here: Nat, there: Nat) -> Option<&'static str> {
+/// Whether `here` reaches `there` by the mapping on its router and by nothing else. (Hole punching may be the one to name
+/// it: once the server has sent through a mapping, the router shows it to the server.)
+pub(crate) fn needs_mapping(here: Nat, there: Nat) -> bool {
     // Else `there` may have sent to `here` first, and that path is as good.
-    let must_begin = !lets_anyone_in(here);
-    there.gateway().filter(|_| must_begin)
+    !lets_anyone_in(here) && there.gateway().is_some()
 }
 
 /// Whether packets from a port that was never sent to come in, once the host's strategies have done what they can.

@@ -71,7 +71,8 @@ fn tell(pair: &Pair, outcome: Outcome) -> Result<()> {
         let states = states(pair, &daemons)?;
         let all =
             |state: &str| states.iter().all(|peer| peer.as_ref().is_some_and(|peer| peer.state == state));
-        if pinging.is_done() && all("connected") || all("unreachable") {
+        let connected = all("connected") || all("relayed") && outcome == Outcome::Unreachable;
+        if pinging.is_done() && connected || all("unreachable") {
             // What was logged while the states were asked for.
             story.go_on(pair, &daemons);
             break states;
@@ -88,7 +89,7 @@ fn tell(pair: &Pair, outcome: Outcome) -> Result<()> {
         conclude(here, there, status.as_ref())?;
     }
     let Some(first) = first else {
-        println!("\nNo direct path is possible between these two, and no endpoint was touched.");
+        println!("\nNo path is possible between these two, and no endpoint was touched.");
         return Ok(());
     };
     println!("\nThe first ping over the tunnel was answered {first:.0?} after the second daemon's start.");
