@@ -20,6 +20,8 @@ pub(crate) struct Planner {
     asked: BTreeMap<(PublicKey, String), Asked>,
     said: BTreeMap<(PublicKey, Endpoint), Tier>,
     note: String,
+    /// What servers refused when a relay was wanted last, in words.
+    refused: Option<String>,
 }
 
 #[derive(Debug)]
@@ -85,6 +87,7 @@ impl Planner {
             asked: BTreeMap::new(),
             said: BTreeMap::new(),
             note: String::new(),
+            refused: None,
         }
     }
 
@@ -95,6 +98,7 @@ impl Planner {
             self.generation = situation.generation;
             self.said.clear();
             self.note.clear();
+            self.refused = None;
         }
         let mut acts = Vec::new();
         let wanted = wanted(situation);
@@ -117,7 +121,19 @@ impl Planner {
             ways_of.push((*peer, server.as_str(), place, ways));
         }
         self.say(standing, &mut acts);
-        let words = note(situation, &self.config, &ways_of);
+        let mut words = note(situation, &self.config, &ways_of);
+        let any = |is: fn(&RelayStanding) -> bool| {
+            ways_of.iter().any(|(_, _, place, _)| place.is_some_and(|place| is(&place.standing)))
+        };
+        if any(|standing| matches!(standing, RelayStanding::Refused { .. })) {
+            self.refused = Some(words.clone());
+        } else if any(|standing| matches!(standing, RelayStanding::Open { .. })) {
+            self.refused = None;
+        } else if ways_of.is_empty()
+            && let Some(refused) = &self.refused
+        {
+            words = format!("{words}; when one last did: {refused}");
+        }
         if words != self.note {
             self.note.clone_from(&words);
             acts.push(Act::Note(words));

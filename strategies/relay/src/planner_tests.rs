@@ -226,6 +226,13 @@ fn refusals_are_told_in_words_that_help() {
         let words = note_of(&acts);
         assert!(words.contains(part) && words.contains(SERVER), "{words}");
         assert!(!format!("{planner:?}{acts:?}").contains("hush"));
+        // The peer is unreachable, the round over: what stood in the way is still said.
+        let mut over = situation();
+        over.relaying.wanted.clear();
+        let acts = planner.update(&over);
+        assert!(note_of(&acts).contains(part), "{acts:?}");
+        planner.update(&with_place(open()));
+        assert_eq!(note_of(&planner.update(&over)), "no peer needs a relay now");
     }
 }
 

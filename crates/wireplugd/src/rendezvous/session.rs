@@ -51,6 +51,8 @@ struct Mailbox {
     publish: Due,
     /// The place on the relay that is wanted.
     place: Option<Place>,
+    /// A place that was refused for a time and then given up: whoever wants it again waits as long.
+    refused: Option<Place>,
 }
 
 struct Place {
@@ -112,6 +114,7 @@ impl Session {
             offer: None,
             publish: Due::No,
             place: None,
+            refused: None,
         });
     }
 
@@ -141,7 +144,7 @@ impl Session {
         };
         self.releases.remove(&topic);
         // A wait that the server asked for holds, unless another token may change its mind.
-        let allocate = match &mailbox.place {
+        let allocate = match &mailbox.refused.take().or_else(|| mailbox.place.take()) {
             Some(Place { access: before, allocate: wait @ Due::At(_) }) if *before == access => *wait,
             Some(_) | None => Due::Now,
         };
@@ -149,8 +152,11 @@ impl Session {
     }
 
     pub(super) fn release(&mut self, topic: Topic) {
-        let placed = self.topics.get_mut(&topic).and_then(|mailbox| mailbox.place.take()).is_some();
-        if placed && !matches!(self.link, Link::Down { .. }) {
+        let Some(mailbox) = self.topics.get_mut(&topic) else { return };
+        let Some(place) = mailbox.place.take() else { return };
+        if matches!(place.allocate, Due::At(_)) {
+            mailbox.refused = Some(place);
+        } else if !matches!(self.link, Link::Down { .. }) {
             self.releases.insert(topic);
         }
     }
@@ -182,6 +188,7 @@ impl Session {
     pub(super) fn opened(&mut self, now: Instant, server: Vec<IpAddr>) {
         for mailbox in self.topics.values_mut() {
             mailbox.join = Due::Now;
+            mailbox.refused = None;
             mailbox.publish = if mailbox.offer.is_some() { Due::Now } else { Due::No };
             mailbox.ask_for_place();
         }

@@ -445,6 +445,22 @@ fn a_place_is_told_with_the_host_for_an_unknown_address() {
     assert_eq!(session.handle(now, message), None);
 }
 
+/// A peer that is given up and tried again must not make us ask more often than the server said.
+#[test]
+fn a_wait_for_a_place_holds_for_who_gives_it_up_and_wants_it_again() {
+    let now = Instant::now();
+    let (mut session, topic) = up(now);
+    session.allocate(topic, Some(token("t")));
+    said(&mut session, now);
+    let wait = Duration::from_secs(50);
+    session.handle(now, refusal(About::Allocate(topic), Reason::Full, Some(wait)));
+    session.release(topic);
+    assert_eq!(said(&mut session, now), [], "nothing was given that could be given back");
+    session.allocate(topic, Some(token("t")));
+    assert_eq!(said(&mut session, now), []);
+    assert_eq!(said(&mut session, now + wait), [allocate(topic, "t")]);
+}
+
 #[test]
 fn a_place_that_is_refused_for_a_time_is_asked_for_again() {
     let now = Instant::now();
