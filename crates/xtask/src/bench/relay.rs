@@ -87,27 +87,27 @@ struct Bench {
 
 impl Bench {
     fn measure(&mut self) -> Result<Figures> {
+        let sizes = if self.quick { &SIZES[..1] } else { &SIZES[..] };
         let shapes: Vec<Shape> =
-            PAIRS.iter().flat_map(|&pairs| SIZES.map(|size| Shape { pairs, size })).collect();
-        let shapes = if self.quick { &shapes[..1] } else { &shapes[..] };
+            PAIRS.iter().flat_map(|&pairs| sizes.iter().map(move |&size| Shape { pairs, size })).collect();
         let mut figures = Figures {
             ways: self.ways.clone(),
             version: self.version.clone(),
             runs: self.runs,
             ..Figures::default()
         };
-        for &shape in shapes {
+        for &shape in &shapes {
             for rate in RATES {
                 eprintln!("{shape}, {}", figures::rate(rate));
                 figures.rows.push(self.row(shape, rate)?);
             }
         }
-        for &shape in shapes {
+        for &shape in &shapes {
             eprintln!("{shape}, {}", figures::rate(Some(LOW_RATE)));
             figures.low.push(self.row(shape, Some(LOW_RATE))?);
         }
         if !self.quick {
-            for &shape in shapes {
+            for &shape in &shapes {
                 eprintln!("{shape}, highest rate without loss");
                 figures.highest.push((shape, self.highest(shape)?));
             }

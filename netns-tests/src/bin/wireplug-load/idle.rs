@@ -13,6 +13,8 @@ use crate::rendezvous::{Rendezvous, new_pair};
 /// Allocations of one pair of connections: a household with many peers, within what the server lets one address ask for
 /// and bind at once.
 const BATCH: usize = 200;
+/// The UDP port that an address's first pairs share.
+const FIRST_PORT: u16 = 20_000;
 
 /// Makes `allocations` at the server, both sides bound over UDP, and measures its memory before and after.
 ///
@@ -53,8 +55,10 @@ fn batch(server: SocketAddrV4, places: [&Place; 2], addresses: [Ipv4Addr; 2], co
             let allocation = connection.allocate(&sides[side])?;
             // One WireGuard port has as many pairs on the relay as the relay has ports.
             if index.is_multiple_of(allocation.ports.len()) {
+                // Counted, as the system may give the port of one that was closed, whose bindings the server still has.
+                let port = FIRST_PORT + u16::try_from(index / allocation.ports.len())?;
                 sockets[side] = Some(in_namespace(&places[side].namespace, || {
-                    UdpSocket::bind((addresses[side], 0)).context("cannot bind a UDP socket")
+                    UdpSocket::bind((addresses[side], port)).context("cannot bind a UDP socket")
                 })?);
             }
             let relay = relay_address(&allocation.relays, *server.ip());
