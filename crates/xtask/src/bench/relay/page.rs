@@ -158,7 +158,7 @@ fn goals(page: &mut String, figures: &Figures) -> Result<()> {
         .and_then(|row| Some(row.added_latency(Way::Wireplug)? / row.added_latency(Way::Coturn)?));
     let memory = figures.idle.as_ref().and_then(|idle| bytes_each(idle, idle.stages.last()?));
     goal(
-        "\nAt 100,000 a second, 50 pairs, 1,400 bytes at least twice coturn's packets for each CPU-second",
+        "At 100,000 a second, 50 pairs, 1,400 bytes at least twice coturn's packets for each CPU-second",
         many,
         &|found| found >= 2.0,
         " times",
