@@ -82,7 +82,7 @@ impl Ledger {
         }
     }
 
-    /// Gives a side a credential, and says whether the other side has none.
+    /// Gives a side a credential.
     pub(super) fn allocate(
         &mut self,
         now: Instant,
@@ -90,17 +90,16 @@ impl Ledger {
         fresh: Credential,
         settings: &Settings,
         credentials: &mut Credentials,
-    ) -> Result<(Credential, bool), Refusal> {
+    ) -> Result<Credential, Refusal> {
         let account = AddressKey::of(ask.address);
         let number = self.topics.get(&ask.topic).copied();
-        let alone = self.allocation(number).is_none_or(|all| all.seats[ask.side.other() as usize].is_none());
         let own = self.allocation(number).and_then(|all| all.seats[ask.side as usize].as_ref());
         if let Some(seat) = own
             && seat.asker == Some(ask.asker)
             && let Some(id) = seat.fresh.or(seat.used)
             && let Some(holder) = credentials.get(&id)
         {
-            return Ok((Credential { id, key: holder.key.clone() }, alone));
+            return Ok(Credential { id, key: holder.key.clone() });
         }
         let retry_after = settings.idle;
         if own.is_none_or(|seat| seat.account != account)
@@ -143,15 +142,7 @@ impl Ledger {
         }
         let end = End { pair: number, side: ask.side };
         credentials.insert(fresh.id, Holder { key: fresh.key.clone(), end });
-        Ok((fresh, alone))
-    }
-
-    /// Whether the other side has asked and this one has not.
-    pub(super) fn is_called(&self, topic: &Topic, side: Side) -> bool {
-        let allocation = self.allocation(self.topics.get(topic).copied());
-        allocation.is_some_and(|all| {
-            all.seats[side as usize].is_none() && all.seats[side.other() as usize].is_some()
-        })
+        Ok(fresh)
     }
 
     /// The side of a topic, if that connection was the last to ask for it.

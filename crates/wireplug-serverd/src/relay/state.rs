@@ -101,21 +101,16 @@ impl Relay {
         let (mut state, mut credentials) = (self.lock(), self.write_credentials());
         let granted = state.ledger.allocate(now, &ask, fresh, &self.settings, &mut credentials);
         match granted {
-            Ok((credential, call_other)) => {
+            Ok(credential) => {
                 self.own.event(Event::Granted);
                 self.awake.notify_one();
-                Ok(Grant { credential, lifetime: self.settings.idle, call_other })
+                Ok(Grant { credential, lifetime: self.settings.idle })
             }
             Err(refusal) => {
                 self.own.event(Event::Refused);
                 Err(refusal)
             }
         }
-    }
-
-    /// Whether the other side has asked and this one has not: it is to be told so when it joins.
-    pub fn is_called(&self, topic: &Topic, side: Side) -> bool {
-        self.lock().ledger.is_called(topic, side)
     }
 
     /// A side needs its place no more: its bindings end now. Nothing happens if another connection holds the place.

@@ -32,8 +32,6 @@ pub struct Grant {
     pub credential: Credential,
     /// How long it is kept without use.
     pub lifetime: Duration,
-    /// Whether the other side has not asked yet, and is to be told that it should.
-    pub call_other: bool,
 }
 
 /// Why there is no place.
