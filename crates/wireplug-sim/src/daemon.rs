@@ -1,5 +1,7 @@
 //! The thinnest event loop around the real scheduler: what `wireplugd` does, without the operating system.
 
+mod execute;
+mod relays;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,16 +10,16 @@ use std::time::Instant;
 
 use rand::{RngExt as _, SeedableRng as _};
 use wireplug_core::scheduler::{
-    Command, Demand, DeviceView, Handshake, Input, Keepalive, PeerStatus, PeerView, Ranking, Scheduler,
-    SchedulerConfig, Stimulus, Unsendable,
+    Demand, DeviceView, Handshake, Input, Keepalive, PeerStatus, PeerView, Ranking, Scheduler,
+    SchedulerConfig, Unsendable,
 };
-use wireplug_core::{Endpoint, Offer, PublicKey, Tier, TransactionId};
+use wireplug_core::{Endpoint, Offer, PublicKey, Tier};
 
-use self::verify::{Verifier, Wants};
+use self::verify::Verifier;
 use crate::net::HostId;
-use crate::payload::{Bound, Payload};
+use crate::payload::Payload;
 use crate::server::{Addresses, Frame, FromServer, Sealed, ToServer};
-use crate::strategies::relay::{Places, Wish, suggested, tls_endpoint};
+use crate::strategies::relay::{Places, suggested, tls_endpoint};
 use crate::strategies::{HolePunch, Said, direct, name};
 use crate::wireguard::Device;
 use crate::{Chance, Time, earlier};
@@ -288,58 +290,6 @@ impl Daemon {
         }
     }
 
-    /// A relay answered a bind, which is its check.
-    fn on_relay_bound(&mut self, now: Time, from: Endpoint, transaction: TransactionId, bound: Bound) {
-        let Some(peer) = self.places.peer_at(from) else { return };
-        if !from.is_on_this_host() {
-            self.places.udp_answers(peer);
-        }
-        match bound {
-            Bound::Again => {
-                self.nonces.insert(from.addr());
-                self.bind(peer, from, transaction);
-            }
-            Bound::Unknown => self.places.ask_again(now, Some(peer)),
-            Bound::Here { both: true } => {
-                self.input(now, Input::CheckAnswered { peer, from, transaction });
-            }
-            Bound::Here { both: false } => {}
-        }
-        self.turn(now);
-    }
-
-    fn bind(&mut self, peer: PublicKey, to: Endpoint, transaction: TransactionId) {
-        let Some(credential) = self.places.credential(peer) else { return };
-        self.effects.push(if to.is_on_this_host() {
-            Effect::Tell(ToServer::Frame(Frame::Bind { credential, transaction }))
-        } else {
-            let nonce = self.nonces.contains(&to.addr());
-            Effect::Send { to: to.addr(), payload: Payload::Bind { credential, transaction, nonce } }
-        });
-    }
-
-    /// Asks the server for places, and gives them back, as the scheduler wants.
-    fn follow_relays(&mut self, now: Time) {
-        let own = self.config.own;
-        let peers: Vec<_> = self.scheduler.status().into_iter().map(|status| status.peer).collect();
-        for other in peers {
-            let wanted = self.scheduler.relay_wanted(&other);
-            match self.places.want(now, other, wanted, self.server_up) {
-                Wish::Nothing => {}
-                Wish::Ask => self.effects.push(Effect::Tell(ToServer::Allocate { own, other })),
-                Wish::Release(endpoints) => {
-                    self.effects.push(Effect::Tell(ToServer::Release { own, other }));
-                    let generation = self.scheduler.generation();
-                    for endpoint in endpoints {
-                        let strategy = name("relay");
-                        let withdrawn = Input::Withdrawn { generation, peer: other, strategy, endpoint };
-                        self.scheduler.handle(self.instant(now), withdrawn);
-                    }
-                }
-            }
-        }
-    }
-
     fn on_bound(&mut self, now: Time, id: u64, mapped: SocketAddr) {
         self.verifier.on_bound(now, id);
         if let Some(asked) = self.asked.remove(&id) {
@@ -374,103 +324,6 @@ impl Daemon {
     fn input(&mut self, now: Time, input: Input) {
         self.scheduler.handle(self.instant(now), input);
         self.turn(now);
-    }
-
-    /// Carries out what the scheduler and the strategies want, until they want nothing more.
-    fn turn(&mut self, now: Time) {
-        loop {
-            while let Some(command) = self.scheduler.poll_command() {
-                self.execute(now, command);
-            }
-            self.follow_relays(now);
-            let wanted = self.scheduler.demand().working;
-            if self.port_open && !wanted {
-                self.verifier.start_over(now, &mut self.chance);
-                self.punch.rest();
-            }
-            self.port_open = wanted;
-            if !(wanted && self.run_strategies(now)) {
-                return;
-            }
-        }
-    }
-
-    /// One step of what works while it is wanted; says whether anything was done.
-    fn run_strategies(&mut self, now: Time) -> bool {
-        let generation = self.scheduler.generation();
-        let has_v4 = self.addresses.iter().any(IpAddr::is_ipv4);
-        if let Some(servers) = self.servers(true).filter(|_| has_v4) {
-            let probing = self.verifier.is_probing_v4();
-            if let Some((to, id)) = self.punch.poll(now, &mut self.chance, probing, servers) {
-                self.asked.insert(id, now);
-                self.effects.push(Effect::Send { to, payload: Payload::Binding { id, token: None } });
-                return true;
-            }
-        }
-        match self.verifier.poll(now, self.server_up, generation) {
-            Some(Wants::Ask { to, id }) => {
-                let token = Some(self.config.host);
-                self.asked.insert(id, now);
-                self.effects.push(Effect::Send { to, payload: Payload::Binding { id, token } });
-                true
-            }
-            Some(Wants::Probe { endpoint, nonce }) => {
-                self.effects.push(Effect::Tell(ToServer::Verify { endpoint, nonce }));
-                true
-            }
-            Some(Wants::Say(input)) => {
-                self.scheduler.handle(self.instant(now), input);
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn execute(&mut self, now: Time, command: Command) {
-        let own = self.config.own;
-        match command {
-            Command::Check { peer, to, transaction, tier, .. } if tier.is_relayed() => {
-                self.bind(peer, to, transaction);
-            }
-            Command::Check { peer, to, transaction, tier, nominate } => self.effects.push(Effect::Send {
-                to: to.addr(),
-                payload: Payload::Check { from: own, to: peer, transaction, tier, nominated: nominate },
-            }),
-            Command::Answer { peer, to, transaction } => self.effects.push(Effect::Send {
-                to: to.addr(),
-                payload: Payload::Answer { from: own, to: peer, transaction },
-            }),
-            Command::Verify { generation, endpoint } => {
-                let servers = self.servers(endpoint.ip().is_ipv4());
-                self.verifier.begin(now, &mut self.chance, generation, endpoint, servers);
-            }
-            Command::Publish { peer, offer } => {
-                self.offers.insert(peer, offer.clone());
-                if self.server_up {
-                    let sealed = Sealed { from: own, to: peer, offer };
-                    self.effects.push(Effect::Tell(ToServer::Publish(sealed)));
-                }
-            }
-            Command::Update { peer, endpoint, stimulus } => self.update(peer, endpoint, stimulus),
-        }
-    }
-
-    fn update(&mut self, peer: PublicKey, endpoint: Option<Endpoint>, stimulus: Stimulus) {
-        let keepalive = match stimulus {
-            Stimulus::None | Stimulus::Packet => None,
-            Stimulus::TurnOn(seconds) => Some(seconds),
-            Stimulus::Restart(seconds) => {
-                self.effects.push(Effect::Set { peer, endpoint: None, keepalive: Some(0) });
-                Some(seconds)
-            }
-        };
-        if let Some(seconds) = keepalive {
-            self.keepalives.insert(peer, seconds);
-        }
-        self.effects.push(Effect::Set { peer, endpoint, keepalive });
-        if stimulus == Stimulus::Packet {
-            self.effects.push(Effect::Packet(peer));
-        }
     }
 
     fn servers(&self, v4: bool) -> Option<Addresses> {
