@@ -14,6 +14,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use bench::connect::ConnectArguments;
+use bench::relay::RelayArguments;
 use clap::{Parser, Subcommand};
 use wireplug_lab::Nat;
 
@@ -64,9 +66,8 @@ enum Task {
         #[arg(long)]
         minimise: bool,
     },
-    /// Measures, and prints tables.
-    #[command(subcommand)]
-    Bench(Bench),
+    /// Measures, prints tables, and writes docs/BENCHMARKS.md; everything, if not told what.
+    Bench(BenchArguments),
     /// Runs a part of the tests against the kernel's own WireGuard, in a virtual machine with Debian's kernel.
     ///
     /// Nothing is installed but the emulator and small tools; the kernel is unpacked below target/vm. Emulated by
@@ -92,6 +93,12 @@ struct VmArguments {
     filters: Vec<String>,
 }
 
+#[derive(Debug, clap::Args)]
+struct BenchArguments {
+    #[command(subcommand)]
+    what: Option<Bench>,
+}
+
 #[derive(Debug, Subcommand)]
 enum Bench {
     /// Time from the second daemon's start to the first answered ping over the tunnel, for each pair of NATs
@@ -101,37 +108,8 @@ enum Bench {
     /// CPU-second, the highest rate without loss, added latency, and memory of idle allocations. Takes about ten minutes, and
     /// both of the machine's first two cores. Writes its section of docs/BENCHMARKS.md.
     Relay(RelayArguments),
-}
-
-#[derive(Debug, clap::Args)]
-struct RelayArguments {
-    /// Windows for each figure; the median is printed.
-    #[arg(long, default_value_t = 3)]
-    runs: usize,
-    /// A few seconds with a part of the figures, each from one short window; writes nothing.
-    #[arg(long)]
-    quick: bool,
-    /// Measures only these, and writes nothing.
-    #[arg(value_enum)]
-    ways: Vec<bench::relay::RelayWay>,
-}
-
-#[derive(Debug, clap::Args)]
-struct ConnectArguments {
-    /// Runs for each figure; the median is printed.
-    #[arg(long, default_value_t = 5)]
-    runs: usize,
-    /// Round-trip time between any two hosts, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 0)]
-    delay: u64,
-    /// Only the column of clean peers.
-    #[arg(long)]
-    clean: bool,
-    /// For how long a settled daemon is watched, in seconds; 0 leaves that out.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    rest: u64,
-    /// Only these pairs, as KIND/KIND; all that can be direct if none is given.
-    pairs: Vec<String>,
+    /// Measures nothing: writes docs/BENCHMARKS.md anew with the figures that it has, after a change to its words.
+    Words,
 }
 
 fn main() -> ExitCode {
@@ -152,8 +130,12 @@ fn run(arguments: &Arguments) -> Result<()> {
         Task::Fuzz { minutes, targets, minimise } => {
             fuzz::within(Duration::from_secs(60 * minutes), targets, *minimise)
         }
-        Task::Bench(Bench::Connect(arguments)) => bench::connect(arguments),
-        Task::Bench(Bench::Relay(arguments)) => bench::relay::run(arguments),
+        Task::Bench(BenchArguments { what: None }) => bench::all(),
+        Task::Bench(BenchArguments { what: Some(Bench::Connect(arguments)) }) => {
+            bench::connect::run(arguments)
+        }
+        Task::Bench(BenchArguments { what: Some(Bench::Relay(arguments)) }) => bench::relay::run(arguments),
+        Task::Bench(BenchArguments { what: Some(Bench::Words) }) => bench::words(),
         Task::Vm(arguments) => {
             packages::ensure()?;
             vm::Vm::prepare()?.run(arguments)

@@ -8,10 +8,33 @@ use std::time::Duration;
 use anyhow::Result;
 use wireplug_lab::{Binaries, HighestRate, LoadLab, LoadReport, Priority, Through, Traffic};
 
-use crate::{RelayArguments, cargo, packages};
+use crate::bench::page::Section;
+use crate::bench::{machine, publish};
+use crate::{cargo, packages};
 use figures::{Each, Figures, Row, Shape, Way};
 
-pub(crate) use figures::Way as RelayWay;
+/// What `bench relay` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RelayArguments {
+    /// Windows for each figure; the median is printed.
+    #[arg(long, default_value_t = RUNS)]
+    runs: usize,
+    /// A few seconds with a part of the figures, each from one short window; writes nothing.
+    #[arg(long)]
+    quick: bool,
+    /// Measures only these, and writes nothing.
+    #[arg(value_enum)]
+    ways: Vec<Way>,
+}
+
+impl Default for RelayArguments {
+    fn default() -> Self {
+        Self { runs: RUNS, quick: false, ways: Vec::new() }
+    }
+}
+
+/// Windows for each figure.
+const RUNS: usize = 3;
 
 /// Datagrams a second that all are offered; none: as many as the load can send.
 const RATES: [Option<f64>; 3] = [Some(10_000.0), Some(100_000.0), None];
@@ -29,9 +52,24 @@ const SEARCH_WINDOW: Duration = Duration::from_millis(500);
 /// All windows of a quick run.
 const QUICK_WINDOW: Duration = Duration::from_millis(200);
 
+/// The section of docs/BENCHMARKS.md.
+pub(crate) const SECTION: Section = Section {
+    name: "relay",
+    title: "Relay",
+    about: include_str!("relay/about.md"),
+    measure: || figures(&RelayArguments::default()),
+};
+
+/// Measures what was asked for; the whole of it is published.
 pub(crate) fn run(arguments: &RelayArguments) -> Result<()> {
+    let figures = figures(arguments)?;
+    println!("{figures}");
+    if arguments.quick || !arguments.ways.is_empty() { Ok(()) } else { publish(&SECTION, &figures) }
+}
+
+fn figures(arguments: &RelayArguments) -> Result<String> {
     packages::ensure()?;
-    let version = version();
+    let version = machine::version();
     let binaries = binaries()?;
     let mut lab = LoadLab::new(binaries, Priority::First)?;
     let ways: Vec<Way> = Way::ALL
@@ -51,17 +89,7 @@ pub(crate) fn run(arguments: &RelayArguments) -> Result<()> {
     if let Err(error) = &result {
         bench.lab.lab().fail(&format!("{error:#}"));
     }
-    let page = page::render(&result?)?;
-    println!("{page}");
-    if arguments.quick || !arguments.ways.is_empty() { Ok(()) } else { page::write(&page) }
-}
-
-/// The commit that [`binaries`] builds, if it builds.
-fn version() -> String {
-    if std::env::var_os("WIREPLUG_LAB_BINARIES").is_some() {
-        return "built elsewhere".to_owned();
-    }
-    page::output(&["git", "describe", "--always", "--dirty"]).unwrap_or_else(|_| "unknown".to_owned())
+    page::render(&result?)
 }
 
 /// The release builds of the server and of the load.

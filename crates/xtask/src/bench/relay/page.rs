@@ -1,62 +1,28 @@
-//! The figures as a section of docs/BENCHMARKS.md.
+//! The figures as the relay's section of docs/BENCHMARKS.md.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use wireplug_lab::{IdleReport, LOAD_CORE, SERVER_CORE};
 
 use super::figures::{Figures, Row, Shape, Way, grouped, number, rate};
-use crate::cargo;
+use crate::bench::machine;
 
-/// The lines between which the section stands.
-const BEGIN: &str = "<!-- `cargo xtask bench relay` writes from here -->";
-const END: &str = "<!-- to here -->";
-
-/// The section, from one marker to the other.
+/// The figures, the machine first.
 pub(crate) fn render(figures: &Figures) -> Result<String> {
-    let mut page = format!("{BEGIN}\n");
-    machine(&mut page, figures)?;
+    let mut page = String::new();
+    conditions(&mut page, figures)?;
     costs(&mut page, figures)?;
     latency(&mut page, figures)?;
     highest(&mut page, figures)?;
     idle(&mut page, figures)?;
     goals(&mut page, figures)?;
-    page.push_str(END);
     Ok(page)
 }
 
-/// Puts the section in its place in docs/BENCHMARKS.md.
-pub(crate) fn write(section: &str) -> Result<()> {
-    let path = path();
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let place = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let Some((before, after)) = place else {
-        bail!("{} has no lines {BEGIN:?} and {END:?} to write between", path.display());
-    };
-    fs::write(&path, format!("{before}{section}{after}"))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    eprintln!("written to {}", path.display());
-    Ok(())
-}
-
-fn path() -> PathBuf {
-    cargo::root().join("docs/BENCHMARKS.md")
-}
-
-fn machine(page: &mut String, figures: &Figures) -> Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    writeln!(
-        page,
-        "{}, {cores} cores; Linux {}; coturn {}; wireplug {}. Medians of {} windows.",
-        processor().unwrap_or_else(|| "unknown processor".to_owned()),
-        output(&["uname", "-r"])?,
-        output(&["dpkg-query", "-W", "-f", "${Version}", "coturn"]).unwrap_or_else(|_| "unknown".to_owned()),
-        figures.version,
-        figures.runs
-    )?;
+fn conditions(page: &mut String, figures: &Figures) -> Result<()> {
+    let machine = machine::line(&figures.version, &["coturn"])?;
+    writeln!(page, "{machine} Medians of {} windows.", figures.runs)?;
     writeln!(
         page,
         "The server ran on core {SERVER_CORE}, senders and receivers together on core {LOAD_CORE}, both before \
@@ -203,22 +169,4 @@ fn advantage(row: &Row) -> Option<f64> {
 
 fn times(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}"))
-}
-
-fn processor() -> Option<String> {
-    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("model name"))?;
-    Some(line.trim_start_matches([' ', '\t', ':']).to_owned())
-}
-
-pub(super) fn output(command: &[&str]) -> Result<String> {
-    let output = Command::new(command[0])
-        .args(&command[1..])
-        .current_dir(cargo::root())
-        .output()
-        .with_context(|| format!("cannot start {}", command[0]))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    }
-    bail!("`{}` failed with {}", command.join(" "), output.status)
 }
