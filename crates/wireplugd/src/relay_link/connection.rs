@@ -29,6 +29,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(75);
 /// A connection that lasted so long was a good one: the waits begin anew.
 const GOOD: Duration = Duration::from_secs(10);
+/// Why a connection ended that cannot have survived: the next one is tried at once.
+const MOVED: &str = "the network has changed";
 
 /// See the module.
 pub(super) struct Task {
@@ -60,8 +62,8 @@ impl Task {
             while self.shared.channels().is_empty() {
                 self.shared.work.notified().await;
             }
-            let why = match connector.connect().await {
-                Err(error) => error.to_string(),
+            let (why, lost) = match connector.connect().await {
+                Err(error) => (error.to_string(), false),
                 Ok(connection) => {
                     info!(server = %url, "connected to the relay over TLS");
                     let began = Instant::now();
@@ -72,7 +74,10 @@ impl Task {
                         said.clear();
                         backoff.reset();
                     }
-                    ended.to_owned()
+                    if ended == MOVED {
+                        continue;
+                    }
+                    (ended.to_owned(), true)
                 }
             };
             if self.shared.channels().is_empty() {
@@ -82,9 +87,10 @@ impl Task {
                 warn!(server = %url, why, "no relay over TLS; trying again until it answers");
                 said = why;
             }
+            let wait = if lost { backoff.lost(None) } else { backoff.next(None) };
             tokio::select! {
                 () = self.shared.kicked.notified() => backoff.reset(),
-                () = sleep(backoff.next(None)) => {}
+                () = sleep(wait) => {}
             }
         }
     }
@@ -101,7 +107,7 @@ impl Task {
             loop {
                 self.shared.kicked.notified().await;
                 if !is_ours(local) {
-                    return "the network has changed";
+                    return MOVED;
                 }
             }
         };

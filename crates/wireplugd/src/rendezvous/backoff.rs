@@ -11,6 +11,9 @@ const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 /// The longest wait that a server can ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(600);
+/// Over so long the first tries are spread of all who lost their connections at one moment, because the server was
+/// restarted: longer spares the server, shorter the tunnel that it relayed over TLS.
+const SPREAD: Duration = Duration::from_secs(2);
 
 /// Waits that double, each shortened by up to a half at random, so that the clients of a server that comes
 /// back do not all come at once.
@@ -24,12 +27,19 @@ impl Backoff {
         Self { next: FIRST, random: ChaCha8Rng::seed_from_u64(seed) }
     }
 
-    /// The next wait, at least as long as the server asked for.
+    /// The next wait after a try that failed, at least as long as the server asked for.
     pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(LONGEST);
         let wait = whole.mul_f64(self.random.random_range(0.5..=1.0));
-        wait.max(asked.unwrap_or_default().min(LONGEST_ASKED))
+        // It asks the same of all, and they shall not come back together either.
+        let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
+        wait.max(asked.mul_f64(self.random.random_range(1.0..=1.25)))
+    }
+
+    /// The wait after a connection was lost: others may have lost theirs at the same moment.
+    pub(crate) fn lost(&mut self, asked: Option<Duration>) -> Duration {
+        self.next(asked) + SPREAD.mul_f64(self.random.random_range(0.0..=1.0))
     }
 
     /// Begins with short waits again.
@@ -61,7 +71,54 @@ mod tests {
     #[test]
     fn a_server_may_ask_for_more_but_not_for_ever() {
         let mut backoff = Backoff::new(1);
-        assert_eq!(backoff.next(Some(Duration::from_secs(30))), Duration::from_secs(30));
-        assert_eq!(backoff.next(Some(Duration::from_secs(86_400))), LONGEST_ASKED);
+        for (asked, granted) in [(30, 30), (86_400, 600)] {
+            let wait = backoff.next(Some(Duration::from_secs(asked)));
+            let granted = Duration::from_secs(granted);
+            assert!((granted..=granted * 5 / 4).contains(&wait), "{wait:?} of {granted:?}");
+        }
+    }
+
+    const CLIENTS: u64 = 1000;
+
+    /// The most clients in any window of so many milliseconds, of those that come at these times.
+    fn peak(mut times: Vec<Duration>, window: u64) -> usize {
+        times.sort_unstable();
+        let window = Duration::from_millis(window);
+        (0..times.len())
+            .map(|first| times.partition_point(|at| *at < times[first] + window) - first)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// When each of a thousand clients is connected again, all of which lost a good connection at time zero, to a server
+    /// that refuses until `back`.
+    fn comebacks(back: Duration) -> Vec<Duration> {
+        let comeback = |seed| {
+            let mut backoff = Backoff::new(seed);
+            let mut at = backoff.lost(None);
+            while at < back {
+                at += backoff.next(None);
+            }
+            at
+        };
+        (0..CLIENTS).map(comeback).collect()
+    }
+
+    #[test]
+    fn a_thousand_do_not_come_at_once_and_none_comes_late() {
+        for back_ms in [0, 500, 1000, 1500, 2000, 3000, 5000, 10_000, 30_000, 60_000, 600_000] {
+            let back = Duration::from_millis(back_ms);
+            let times = comebacks(back);
+            let latest = times.iter().max().unwrap().saturating_sub(back);
+            let (second, tenth) = (peak(times.clone(), 1000), peak(times, 100));
+            let told = format!(
+                "back after {back:?}: {second} in a second, {tenth} in 0.1 s, the last after {latest:?}"
+            );
+            // Without the spread they were 1000 and 400 or more.
+            assert!(second <= 900 && tenth <= 150, "{told}");
+            // A short outage ends soon for everybody, a long one within the longest wait.
+            let patience = Duration::from_millis(2500).max(back * 8 / 5 + FIRST).min(LONGEST);
+            assert!(latest <= patience, "{told}");
+        }
     }
 }

@@ -59,10 +59,10 @@ pub(super) async fn run(
             () = kicked_after(&shared, Instant::now() + LET_TRY) => continue,
             connected = connector.connect() => connected,
         };
-        let mut asked = None;
-        let why = match connected {
-            Err(error) => error.to_string(),
+        let (why, wait) = match connected {
+            Err(error) => (error.to_string(), backoff.next(None)),
             Ok(connection) => {
+                let mut asked = None;
                 let began = Instant::now();
                 let ended = serve(&shared, connection, &stop, &mut said, &mut asked).await;
                 if began.elapsed() >= GOOD {
@@ -74,11 +74,10 @@ pub(super) async fn run(
                         shared.close("the network has changed; connecting again".to_owned());
                         continue;
                     }
-                    Ended::Lost(why) => why,
+                    Ended::Lost(why) => (why, backoff.lost(asked)),
                 }
             }
         };
-        let wait = backoff.next(asked);
         said.say(&why, wait);
         shared.close(why);
         tokio::select! {
