@@ -1,7 +1,9 @@
 //! What goes into the scheduler and what comes out: all of it data.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::ranking::Ranking;
 use crate::{
     Candidate, Endpoint, Mapping, Offer, PublicKey, RemoteCandidate, StrategyName, Tier, TransactionId,
 };
@@ -120,6 +122,14 @@ pub enum Input {
     },
     /// Whether the WireGuard port can be shared at all (a right to raw sockets).
     PortSharing(bool),
+    /// Strategies are ranked otherwise, or others are enabled: as in
+    /// [`SchedulerConfig`](super::SchedulerConfig). Peers for which nothing is another are left alone.
+    Ranked {
+        /// For peers that have no ranking of their own.
+        ranking: Ranking,
+        /// For single peers.
+        peers: BTreeMap<PublicKey, Ranking>,
+    },
 }
 
 /// Why a datagram could not be sent.

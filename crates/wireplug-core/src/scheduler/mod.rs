@@ -15,6 +15,7 @@
 //!   other side follows;
 //! - memory and work for each peer are bounded, whatever arrives.
 
+mod allowed;
 mod answers;
 mod explain;
 mod flaps;
@@ -141,7 +142,7 @@ impl Scheduler {
                 return self.for_one(now, peer, |peer, world| peer.suggested(world, candidate));
             }
             Input::Withdrawn { generation, peer, strategy, endpoint } if generation == self.generation => {
-                return self.for_one(now, peer, |peer, world| peer.withdrawn(world.now, &strategy, endpoint));
+                return self.for_one(now, peer, |peer, world| peer.withdrawn(world, &strategy, endpoint));
             }
             Input::Found { .. }
             | Input::Lost { .. }
@@ -178,6 +179,7 @@ impl Scheduler {
             // Said with every event by a loop that may not share the port: only the change is work for the peers.
             Input::PortSharing(possible) if possible == self.port_sharing => return,
             Input::PortSharing(possible) => self.port_sharing = possible,
+            Input::Ranked { ranking, peers } => return self.rank_anew(now, ranking, peers),
         }
         self.for_all(now, |_, _| {});
     }
@@ -315,6 +317,15 @@ impl Scheduler {
             });
             self.for_one(now, key, |peer, world| peer.see(world, peer_view));
         }
+    }
+
+    fn rank_anew(&mut self, now: Instant, ranking: Ranking, peers: BTreeMap<PublicKey, Ranking>) {
+        for key in self.peers.keys().copied().collect::<Vec<_>>() {
+            let ranking = peers.get(&key).unwrap_or(&ranking);
+            self.for_one(now, key, |peer, world| peer.rank_anew(world, ranking));
+        }
+        self.config.ranking = ranking;
+        self.config.peers = peers;
     }
 
     fn for_all(&mut self, now: Instant, act: impl Fn(&mut Peer, &mut World<'_>)) {

@@ -22,6 +22,17 @@ pub(super) struct Paths {
     on_probation: bool,
 }
 
+/// One end of a path: the strategy that found it, where that is known, and its tier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct End(Option<StrategyName>, Tier);
+
+impl End {
+    /// Whether such paths are wanted.
+    pub(super) fn is_wanted(&self, ranking: &Ranking) -> bool {
+        ranking.place(self.0.as_ref(), self.1).is_some()
+    }
+}
+
 /// One path.
 #[derive(Debug, Default)]
 pub(super) struct Path {
@@ -83,6 +94,17 @@ impl Path {
             (None, Some(asked)) => Some((None, asked)),
             (None, None) => None,
         }
+    }
+
+    /// What is known of its two ends.
+    pub(super) fn ends(&self) -> Vec<End> {
+        let theirs = self.target.iter().map(|(strategy, tier)| End(Some(strategy.clone()), *tier));
+        theirs.chain(self.asked.map(|tier| End(None, tier))).collect()
+    }
+
+    /// Whether either end vouches for it.
+    pub(super) fn is_wanted(&self, ranking: &Ranking) -> bool {
+        self.ends().iter().any(|end| end.is_wanted(ranking))
     }
 
     /// The tier that our checks name: that of the candidate they are sent to.

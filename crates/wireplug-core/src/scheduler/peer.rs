@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 use rand::rngs::ChaCha8Rng;
 
+use super::allowed::Barred;
 use super::answers::Answers;
 use super::flaps::Flaps;
 use super::io::{Command, Keepalive, PeerView, Stimulus, Unsendable};
@@ -127,6 +128,8 @@ pub(super) struct Peer {
     pub(super) reason: Option<Reason>,
     /// The path that the initiator, whoever that is, has chosen last.
     pub(super) nominated: Option<Endpoint>,
+    /// The path that was in use when its strategy was disabled.
+    pub(super) barred: Option<Barred>,
     pub(super) relay: Relay,
     pub(super) flaps: Flaps,
     /// The round trip of the last path that was proven straight to the peer.
@@ -152,6 +155,7 @@ impl Peer {
             failures: 0,
             reason: None,
             nominated: None,
+            barred: None,
             relay: Relay::default(),
             flaps: Flaps::default(),
             round_trip: None,
@@ -314,7 +318,7 @@ impl Peer {
         tier: Tier,
         nominated: bool,
     ) {
-        let known = self.paths.get(from).is_some();
+        let known = self.paths.get(from).is_some() && !self.is_barred(from);
         if tier.is_relayed()
             || !known && self.ranking.place(None, tier).is_none()
             || !self.answers.take(world.now)
@@ -348,8 +352,7 @@ impl Peer {
 
     /// The network is another one: what was proven is void, and so are suggestions made in it.
     pub(super) fn network_changed(&mut self, world: &mut World<'_>) {
-        let relay = self.endpoint().filter(|_| self.uses_relay());
-        self.relay.carry_over(relay);
+        self.relay.carry_over(self.endpoint().filter(|_| self.uses_relay()));
         self.suggested.clear();
         self.set_targets(world.now);
         self.failures = 0;
@@ -393,6 +396,9 @@ impl Peer {
     pub(super) fn rest(&mut self, now: Instant) {
         self.paths.end_round();
         self.plan_search(now);
+        if self.uses_what_is_barred() {
+            self.reason = Some(Reason::Disabled);
+        }
         self.effort = Effort::Rest;
         self.failures = 0;
     }

@@ -62,6 +62,11 @@ impl Ranking {
         Some(Place((2 * worse).saturating_sub(1), tls))
     }
 
+    /// Whether a server may relay at all.
+    pub(super) fn relays(&self) -> bool {
+        self.order.iter().any(|(_, tier)| tier.is_relayed())
+    }
+
     /// The place behind all others: a path that is in use, but that nobody vouches for.
     pub(super) fn last(&self) -> Place {
         Place(2 * self.order.len() + 1, false)

@@ -94,12 +94,16 @@ impl Peer {
 
     fn relay_wish(&self, world: &World<'_>) -> (bool, Option<Instant>) {
         let Effort::Round(round) = &self.effort else { return self.kept(world.now) };
+        if !self.ranking.relays() {
+            // One that was disabled while it is used goes with the round that looks for another path.
+            return (self.uses_relay(), None);
+        }
         if self.uses_relay() {
             return (true, None);
         }
         let proven = match &self.tunnel {
             Tunnel::Trying(_) => false,
-            Tunnel::Up(_) => self.path_in_use_is_proven(),
+            Tunnel::Up(_) => self.path_in_use_is_proven() && !self.uses_what_is_barred(),
             Tunnel::Down => self.choice(world.now).is_some_and(|best| !best.relayed),
         };
         if proven {
@@ -112,7 +116,9 @@ impl Peer {
         }
         let needed = match &self.tunnel {
             Tunnel::Trying(_) => false,
-            Tunnel::Up(_) => (round.doubting || round.elsewhere) && !self.works_in(round),
+            Tunnel::Up(_) => {
+                (round.doubting || round.elsewhere) && !self.works_in(round) || self.uses_what_is_barred()
+            }
             Tunnel::Down => true,
         };
         if !needed {
@@ -146,7 +152,7 @@ impl Peer {
             return Some(at);
         }
         self.relay.upgrade_at = None;
-        if self.uses_relay() {
+        if self.uses_relay() || self.uses_what_is_barred() {
             self.begin_round(world, Cause::Own);
         }
         None
@@ -155,7 +161,7 @@ impl Peer {
     /// The round is over and the session, if there is one, stays where it is.
     pub(super) fn plan_search(&mut self, now: Instant) {
         self.relay.upgrade_at = None;
-        if !self.uses_relay() {
+        if !self.uses_relay() && !self.uses_what_is_barred() {
             return;
         }
         let pause = upgrade_pause(self.relay.upgrades);
@@ -176,8 +182,18 @@ impl Peer {
         !matches!(self.tunnel, Tunnel::Down) && self.tier_in_use_is_relayed()
     }
 
+    /// The session stays on its relay, though no strategy suggests it any more.
+    pub(super) fn carry_over_relay(&mut self) {
+        if let Some(endpoint) = self.endpoint().filter(|_| self.uses_relay()) {
+            self.relay.carry_over(Some(endpoint));
+        }
+    }
+
     /// What holds outside of rounds: a relay in use stays, and one that was left stays for a while.
     fn kept(&self, now: Instant) -> (bool, Option<Instant>) {
+        if !self.ranking.relays() {
+            return (false, None);
+        }
         let until = self.relay.left.map(|at| at + RELAY_KEPT).filter(|until| *until > now);
         (self.uses_relay() || until.is_some(), until)
     }

@@ -17,6 +17,7 @@ impl Peer {
     /// Does all that is due, and says when the next thing will be, and what.
     pub(super) fn advance(&mut self, world: &mut World<'_>) -> Option<(Instant, &'static str)> {
         self.give_up_attempt(world);
+        self.forget_what_was_disabled();
         if let Effort::Pause { until } = self.effort {
             if until > world.now {
                 return Some((until, "the next round after a pause"));
@@ -144,9 +145,13 @@ impl Peer {
     /// The best proven path; for the follower, the one that the initiator has chosen, once that is proven.
     pub(super) fn choice(&self, now: Instant) -> Option<Choice> {
         let relay = self.flaps.any() && self.has_relay(now);
-        let trusted = self.paths.proven(now, &self.ranking).filter(|path| self.is_trusted(now, path, relay));
+        let trusted = self
+            .paths
+            .proven(now, &self.ranking)
+            .filter(|path| self.is_trusted(now, path, relay) && !self.is_barred(path.endpoint));
         let best = trusted.min_by_key(|path| path.score);
-        let chosen = self.nominated.filter(|_| self.role == Role::Follower).and_then(|endpoint| {
+        let chosen = self.nominated.filter(|_| self.role == Role::Follower);
+        let chosen = chosen.filter(|endpoint| !self.is_barred(*endpoint)).and_then(|endpoint| {
             let path = self.paths.get(endpoint)?;
             let (proof, relayed) = (path.proof()?, path.is_relayed());
             Some(Choice { endpoint, score: self.paths.score(endpoint, &self.ranking), proof, relayed })
@@ -160,6 +165,9 @@ impl Peer {
         let Some(current) = up.endpoint else { return Some(best.proof.at) };
         if self.role == Role::Follower && self.nominated == Some(best.endpoint) {
             return Some(best.proof.at);
+        }
+        if self.is_barred(current) {
+            return Some(self.leave_at(world, round, best));
         }
         let better = best.score.is_worth_a_move_from(self.paths.score(current, &self.ranking));
         let patience = match (self.role, self.works_in(round), better) {
@@ -212,6 +220,7 @@ impl Peer {
             (false, true) => self.left_for_a_relay(world.now, before),
             (true, true) | (false, false) => {}
         }
+        self.forget_what_was_disabled();
         self.nominate(world, endpoint);
     }
 
@@ -295,11 +304,12 @@ impl Peer {
         }
         let in_doubt = round.doubting && !self.works_in(round);
         match &self.tunnel {
-            Tunnel::Up(_) if !in_doubt => self.rest(world.now),
+            Tunnel::Up(_) if !in_doubt && !self.gives_up_what_is_barred() => self.rest(world.now),
             Tunnel::Up(_) => {
+                let given_up = self.gives_up_what_is_barred();
                 self.tunnel = Tunnel::Down;
                 self.failures = 0;
-                let reason = self.explain(world);
+                let reason = if given_up { Reason::RelayDisabled } else { self.explain(world) };
                 self.pause(world, reason);
             }
             Tunnel::Down | Tunnel::Trying(_) => {

@@ -114,6 +114,12 @@ pub enum Reason {
     /// The design's one exception.
     #[error("the peer answers no checks; its endpoint was set unproven")]
     Unproven,
+    /// The config does not allow the path in use any more.
+    #[error("the path in use is by a strategy that is disabled; it stays until an enabled one has a path")]
+    Disabled,
+    /// The config does not allow the relay that was in use any more.
+    #[error("the relay is disabled, and no other strategy that is enabled has a path")]
+    RelayDisabled,
     /// No right to raw sockets.
     #[error(
         "paths cannot be proven without raw sockets (grant CAP_NET_RAW): endpoints are tried one at a time"

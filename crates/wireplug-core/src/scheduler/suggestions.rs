@@ -1,7 +1,5 @@
 //! What strategies on this side know of where a peer may be.
 
-use std::time::Instant;
-
 use super::peer::{Cause, Effort, Peer, World};
 use super::tunnel::Tunnel;
 use crate::{Endpoint, MAX_CANDIDATES, RemoteCandidate, StrategyName, Tier};
@@ -45,9 +43,15 @@ impl Peer {
         }
     }
 
-    pub(super) fn withdrawn(&mut self, now: Instant, strategy: &StrategyName, endpoint: Endpoint) {
+    /// A strategy takes a suggestion back. A session that is on that relay stays there for now and looks for another path.
+    pub(super) fn withdrawn(&mut self, world: &mut World<'_>, strategy: &StrategyName, endpoint: Endpoint) {
+        let in_use = self.uses_relay() && self.endpoint() == Some(endpoint);
+        self.carry_over_relay();
         self.forget_suggestion(strategy, endpoint);
-        self.set_targets(now);
+        self.set_targets(world.now);
+        if in_use && matches!(self.effort, Effort::Rest) {
+            self.begin_round(world, Cause::Own);
+        }
     }
 
     fn forget_suggestion(&mut self, strategy: &StrategyName, endpoint: Endpoint) {

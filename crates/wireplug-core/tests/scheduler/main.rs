@@ -8,6 +8,7 @@ mod driver;
 mod moving;
 mod neighbours;
 mod offers;
+mod ranked;
 mod relaying;
 mod rounds;
 mod steps;

@@ -1,11 +1,11 @@
 //! Whatever can happen to a scheduler, as a list of steps, and what must hold after each. The fuzz target `scheduler`
 //! plays such lists too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use wireplug_core::scheduler::{Input, Keepalive, Unsendable, Verdict};
+use wireplug_core::scheduler::{Input, Keepalive, Ranking, Unsendable, Verdict};
 use wireplug_core::{Mapping, Proof, Reach, Tier};
 
 use super::driver::{Driver, PEER, endpoint, name, offer, own, remote};
@@ -17,12 +17,28 @@ const PLACES: [&str; 4] =
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Pass(u64),
-    Look { keepalive: u8, endpoint: Option<usize>, rx: u16, tx: u16 },
+    Look {
+        keepalive: u8,
+        endpoint: Option<usize>,
+        rx: u16,
+        tx: u16,
+    },
     Handshake(usize),
-    Offer { instance: u64, revision: u32, places: Vec<usize> },
-    Asked { place: usize, tier: u8, nominated: bool },
+    Offer {
+        instance: u64,
+        revision: u32,
+        places: Vec<usize>,
+    },
+    Asked {
+        place: usize,
+        tier: u8,
+        nominated: bool,
+    },
     Answer(usize),
-    Found { place: usize, proven: bool },
+    Found {
+        place: usize,
+        proven: bool,
+    },
     Lost(usize),
     Suggested(usize),
     Withdrawn(usize),
@@ -33,6 +49,8 @@ pub(crate) enum Step {
     RoundTrip(u16),
     RelayCalled,
     Mapping(u8),
+    /// Which strategies are enabled, one bit each.
+    Ranked(u8),
 }
 
 /// A step as it is written: what happens, and five bytes more to say how.
@@ -48,7 +66,7 @@ impl Step {
     pub(crate) fn read([kind, at, how, x, y, z]: Written) -> Self {
         let place = usize::from(at) % PLACES.len();
         let any_place = |byte: u8| usize::from(byte) % PLACES.len();
-        match kind % 36 {
+        match kind % 37 {
             0..6 => Self::Pass(u64::from(u16::from_be_bytes([at, how])) % 20_000),
             6..9 => Self::Look {
                 keepalive: how % 3,
@@ -74,7 +92,8 @@ impl Step {
             30..33 => Self::Suggested(place),
             33 => Self::Withdrawn(place),
             34 => Self::RoundTrip(u16::from_be_bytes([at, how])),
-            _ => Self::Mapping(at % 4),
+            35 => Self::Mapping(at % 4),
+            _ => Self::Ranked(at),
         }
     }
 }
@@ -181,6 +200,14 @@ fn take(driver: &mut Driver, step: Step, proven: &mut BTreeSet<&'static str>) {
         Step::NetworkChanged => driver.take(Input::NetworkChanged),
         Step::Server(true) => driver.take(Input::ServerUp),
         Step::Server(false) => driver.take(Input::ServerDown { why: "a test".to_owned() }),
+        Step::Ranked(enabled) => {
+            let is_on = |number: usize| enabled & 1 << number != 0;
+            let all = tiers.iter().map(|(one, tier)| (name(one), *tier)).enumerate();
+            let (on, off): (Vec<_>, Vec<_>) = all.partition(|(number, _)| is_on(*number));
+            let order = on.into_iter().map(|(_, one)| one).collect();
+            let ranking = Ranking::new(order, off.into_iter().map(|(_, (one, _))| one).collect());
+            driver.take(Input::Ranked { ranking, peers: BTreeMap::new() });
+        }
         Step::Mapping(mapping) => {
             driver.take(Input::Mapping { generation, mapping: Mapping::from_number(mapping) });
         }
