@@ -1,6 +1,7 @@
 //! The thinnest event loop around the real scheduler: what `wireplugd` does, without the operating system.
 
 mod execute;
+mod link;
 mod relays;
 mod verify;
 
@@ -19,6 +20,7 @@ use self::verify::Verifier;
 use crate::net::HostId;
 use crate::payload::Payload;
 use crate::server::{Addresses, Frame, FromServer, Sealed, ToServer};
+use crate::strategies::near::{Near, OnLink};
 use crate::strategies::relay::{Places, suggested, tls_endpoint};
 use crate::strategies::{HolePunch, Said, direct, name};
 use crate::wireguard::Device;
@@ -45,6 +47,8 @@ pub enum Effect {
         /// The new keepalive, seconds, if it is to change.
         keepalive: Option<u16>,
     },
+    /// Say something on the own link.
+    OnLink(OnLink),
     /// Send one small packet into the tunnel.
     Packet(PublicKey),
 }
@@ -81,6 +85,7 @@ pub struct Daemon {
     punch: HolePunch,
     verifier: Verifier,
     places: Places,
+    near: Near,
     /// The relay addresses that have given us a nonce.
     nonces: BTreeSet<SocketAddr>,
     /// When STUN questions were last asked, by their ids.
@@ -97,8 +102,10 @@ impl Daemon {
     pub fn new(now: Time, config: Config, addresses: Vec<IpAddr>) -> Self {
         let mut chance = Chance::seed_from_u64(config.seed);
         let order = vec![
+            (name("lan-mdns"), Tier::Lan),
             (name("direct"), Tier::Direct),
             (name("hole-punch"), Tier::Punched),
+            (name("pcp"), Tier::Mapped),
             (name("relay"), Tier::Relay),
         ];
         let scheduler = Scheduler::new(SchedulerConfig {
@@ -120,6 +127,7 @@ impl Daemon {
             punch: HolePunch::default(),
             verifier: Verifier::default(),
             places: Places::default(),
+            near: Near::default(),
             nonces: BTreeSet::new(),
             asked: BTreeMap::new(),
             offers: BTreeMap::new(),
@@ -220,6 +228,7 @@ impl Daemon {
         self.punch = HolePunch::default();
         self.verifier = Verifier::default();
         self.nonces.clear();
+        self.near = Near::default();
         self.input(now, Input::NetworkChanged);
         let generation = self.scheduler.generation();
         let again = self.places.network_changed(now, &self.addresses, &self.config.servers);
@@ -310,6 +319,7 @@ impl Daemon {
     }
 
     fn find_direct(&mut self, now: Time) {
+        self.effects.push(Effect::OnLink(OnLink::Announce));
         let generation = self.scheduler.generation();
         let found = direct(&self.addresses, self.config.port);
         self.inputs(now, found.into_iter().map(|candidate| Input::Found { generation, candidate }));

@@ -39,6 +39,11 @@ impl Firewall {
         Self { policy, flows: Vec::new() }
     }
 
+    /// Whether it lets everything pass.
+    pub fn is_open(&self) -> bool {
+        self.policy == Policy::Open
+    }
+
     /// Whether a datagram may leave; notes it.
     pub fn outbound(&mut self, now: Time, source: SocketAddr, destination: SocketAddr) -> bool {
         let timeout = match self.policy {

@@ -75,6 +75,8 @@ pub struct Nat {
     outer: Ipv4Addr,
     chance: Chance,
     entries: Vec<Entry>,
+    /// Ports that hosts had mapped: the outer one, and where it leads.
+    mapped: Vec<(u16, SocketAddr)>,
 }
 
 #[derive(Debug, Clone)]
@@ -96,7 +98,13 @@ struct Permission {
 impl Nat {
     /// A NAT with this outer address; its random ports come from the seed.
     pub fn new(behaviour: Behaviour, outer: Ipv4Addr, seed: u64) -> Self {
-        Self { behaviour, outer, chance: Chance::seed_from_u64(seed), entries: Vec::new() }
+        Self {
+            behaviour,
+            outer,
+            chance: Chance::seed_from_u64(seed),
+            entries: Vec::new(),
+            mapped: Vec::new(),
+        }
     }
 
     /// Its address on the outside.
@@ -140,8 +148,10 @@ impl Nat {
     pub fn inbound(&mut self, now: Time, source: SocketAddr, outer_port: u16) -> Option<SocketAddr> {
         self.expire(now);
         let filtering = self.behaviour.filtering;
-        let entry =
-            self.entries.iter_mut().find(|e| e.outer_port == outer_port && e.permits(filtering, source))?;
+        let known =
+            self.entries.iter().position(|e| e.outer_port == outer_port && e.permits(filtering, source));
+        let index = known.or_else(|| self.come_in(now, source, outer_port))?;
+        let entry = &mut self.entries[index];
         if self.behaviour.inbound_refreshes {
             entry.used = now;
             for permission in entry.permitted.iter_mut().filter(|p| p.destination == source) {
@@ -151,9 +161,32 @@ impl Nat {
         Some(entry.inner)
     }
 
+    /// Maps an outer port to an inner address and port for everybody, the same number if it is free. What comes in by
+    /// it is answered by it; what the host sends first still gets a mapping as of any other host.
+    pub fn map_port(&mut self, inner: SocketAddr) -> Option<SocketAddr> {
+        let taken = |port: u16| self.mapped.iter().any(|(outer, to)| *outer == port && *to != inner);
+        let port = inner.port();
+        if taken(port) {
+            return None;
+        }
+        self.mapped.retain(|(outer, _)| *outer != port);
+        self.mapped.push((port, inner));
+        Some(SocketAddr::new(self.outer(), port))
+    }
+
+    /// Somebody new comes in by a mapped port.
+    fn come_in(&mut self, now: Time, source: SocketAddr, outer_port: u16) -> Option<usize> {
+        let &(_, inner) = self.mapped.iter().find(|(outer, _)| *outer == outer_port)?;
+        let permission = Permission { destination: source, used: now };
+        let entry = Entry { inner, made_for: source, outer_port, used: now, permitted: vec![permission] };
+        self.entries.push(entry);
+        Some(self.entries.len() - 1)
+    }
+
     /// Forgets everything, as a reboot does.
     pub fn reboot(&mut self) {
         self.entries.clear();
+        self.mapped.clear();
     }
 
     fn expire(&mut self, now: Time) {
@@ -170,14 +203,17 @@ impl Nat {
             Ports::Fixed(port) => Some(port),
             Ports::Random => None,
         };
-        let free_for_source =
-            |port: u16| !self.entries.iter().any(|e| e.outer_port == port && e.inner != source);
+        let mapped = |port: u16| self.mapped.iter().any(|(outer, to)| *outer == port && *to != source);
+        let free_for_source = |port: u16| {
+            !mapped(port) && !self.entries.iter().any(|e| e.outer_port == port && e.inner != source)
+        };
         if let Some(port) = wanted.filter(|&port| free_for_source(port)) {
             return port;
         }
         loop {
             let port = self.chance.random_range(1024..=65535);
-            if !self.entries.iter().any(|e| e.outer_port == port) {
+            let forwarded = self.mapped.iter().any(|(outer, _)| *outer == port);
+            if !forwarded && !self.entries.iter().any(|e| e.outer_port == port) {
                 return port;
             }
         }

@@ -50,6 +50,8 @@ pub struct Router {
     pub outside: RealmId,
     /// Translates IPv4.
     pub nat: Option<Nat>,
+    /// Maps ports for hosts that ask; one that has no address of the internet itself says so instead.
+    pub maps_ports: bool,
     /// Judges IPv6.
     pub firewall: Firewall,
     /// Judges everything that passes, before translation on the way out: a network without UDP.
@@ -220,6 +222,29 @@ impl<P: Clone> Net<P> {
             self.carry(now, link, Place::Realm(realm), &Datagram { source, destination, payload });
         }
         Ok(())
+    }
+
+    /// Asks the router nearest to a host to map the host's port, and gives the outer address.
+    pub fn map_port(&mut self, host: HostId, port: u16) -> Option<SocketAddr> {
+        let attachment = self.hosts[host.0].as_ref()?;
+        let RealmId::Inside(id) = attachment.realm else { return None };
+        let inner = attachment.addresses.iter().copied().find(IpAddr::is_ipv4)?;
+        let router = &mut self.routers[id.0];
+        let serves = router.maps_ports && router.outside == RealmId::Internet;
+        router.nat.as_mut().filter(|_| serves)?.map_port(SocketAddr::new(inner, port))
+    }
+
+    /// The hosts on the same link: behind the same router, as the nearest one.
+    pub fn neighbours(&self, host: HostId) -> Vec<HostId> {
+        let realm = |id: usize| self.hosts[id].as_ref().map(|attachment| attachment.realm);
+        let here = realm(host.0).filter(|realm| *realm != RealmId::Internet);
+        let others = (0..self.hosts.len()).filter(|id| *id != host.0 && here.is_some() && realm(*id) == here);
+        others.map(HostId).collect()
+    }
+
+    /// Whether a host's own firewall lets in what nobody on the host has asked for.
+    pub fn hears_all(&self, host: HostId) -> bool {
+        self.hosts[host.0].as_ref().is_some_and(|attachment| attachment.firewall.is_open())
     }
 
     /// When the next hop is due.

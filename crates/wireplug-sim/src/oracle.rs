@@ -1,4 +1,5 @@
-//! Whether a direct UDP path between two sites is possible at all, from their description alone.
+//! By which path two hosts must come to each other, and whether a direct one is possible at all, from the description
+//! of their places alone. Both the simulator and the lab of network namespaces are judged by it.
 //!
 //! This file knows nothing of the scheduler, of checks or of WireGuard. It reasons from RFC 4787 (mapping
 //! behaviour section 4.1, filtering section 5, hairpinning section 6), for two hosts that each know their
@@ -20,6 +21,12 @@
 //! *Told*: only if the varying side tells its address though the mapping there is for the server only. Its
 //! address is right and the port is not: enough to open an address-dependent filter, or to reach an open one.
 //! Such a mapping is worth nothing to most peers, and wireplug does not offer it.
+//!
+//! A router that maps ports for who asks makes its host fixed, and open but for the host's own firewall, if it is the only
+//! NAT before it. On one LAN, what stands outside of it does not matter, but the hosts' own firewalls do: they let the
+//! names that neighbours call out not in.
+
+use wireplug_core::Tier;
 
 use crate::nat::{Behaviour, Filtering, Mapping, Ports};
 use crate::site::{Shared, Site, V4, V6};
@@ -42,12 +49,71 @@ struct Edge {
     filtering: Filtering,
 }
 
-/// Whether two hosts at such sites can have a direct UDP path.
+/// The path that two hosts at such sites come to: the best possible one. None where the oracle leaves it open
+/// ([`Possible::Told`]).
+///
+/// Its name is that of the better of its two ends: a public host and a symmetric NAT have a direct path, though the
+/// public host must be sent to first.
+pub fn path(one: &Site, other: &Site, shared: Shared) -> Option<Tier> {
+    if on_one_lan(one, other, shared) {
+        return Some(Tier::Lan);
+    }
+    if one.no_udp || other.no_udp {
+        return Some(Tier::RelayTls);
+    }
+    let public = |site: &Site| site.v4 == V4::Public;
+    match (over_v6(one, other), over_v4(one, other, shared), mapped(one, other, shared)) {
+        (Possible::Yes, _, _) => Some(Tier::Direct),
+        (_, Possible::Yes, _) if public(one) || public(other) => Some(Tier::Direct),
+        (_, Possible::Yes, _) => Some(Tier::Punched),
+        (_, Possible::No, Possible::Yes) => Some(Tier::Mapped),
+        (_, Possible::No, Possible::No) => Some(Tier::Relay),
+        (_, Possible::Told, _) | (_, _, Possible::Told) => None,
+    }
+}
+
+/// Whether two hosts at such sites can have a path without a server on it.
 pub fn direct_path(one: &Site, other: &Site, shared: Shared) -> Possible {
+    if on_one_lan(one, other, shared) {
+        return Possible::Yes;
+    }
+    if one.no_udp || other.no_udp {
+        return Possible::No;
+    }
+    outer_path(one, other, shared).max(mapped(one, other, shared))
+}
+
+/// Whether they can by the addresses alone that the internet sees, and without asking a router for anything.
+pub fn outer_path(one: &Site, other: &Site, shared: Shared) -> Possible {
     if one.no_udp || other.no_udp {
         return Possible::No;
     }
     over_v4(one, other, shared).max(over_v6(one, other))
+}
+
+/// Neighbours hear each other's names, and no router is on the way.
+fn on_one_lan(one: &Site, other: &Site, shared: Shared) -> bool {
+    let routers = |site: &Site| nats(&site.v4).map_or(0, <[Behaviour]>::len);
+    let walled = one.host_firewall.is_some() || other.host_firewall.is_some();
+    let in_a_home = routers(one) > 0 || one.no_udp || matches!(one.v6, V6::Firewalled(_));
+    let v4 = one.v4 != V4::None && other.v4 != V4::None;
+    let v6 = one.v6 != V6::None && other.v6 != V6::None;
+    shared == Shared::Home && in_a_home && routers(other) <= routers(one) && !walled && (v4 || v6)
+}
+
+/// As [`over_v4`], where routers are asked for mappings.
+fn mapped(one: &Site, other: &Site, shared: Shared) -> Possible {
+    let edge = |site: &Site| match nats(&site.v4)? {
+        [_] if site.maps_ports => Some(edge(site, &[])),
+        chain => Some(edge(site, chain)),
+    };
+    let (Some(a), Some(b)) = (edge(one), edge(other)) else { return Possible::No };
+    match meet(a, b) {
+        _ if !one.maps_ports && !other.maps_ports => Possible::No,
+        // By one router's own outer address, which may not lead back in.
+        Possible::Yes if shared != Shared::Nothing => Possible::Told,
+        verdict => verdict,
+    }
 }
 
 /// No translation: both send, and each stateful firewall on the way has then seen its own side send.

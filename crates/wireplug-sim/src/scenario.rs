@@ -148,6 +148,7 @@ fn draw_site(c: &mut Chance, shared: Shared) -> Site {
         v6,
         host_firewall: c.random_ratio(1, 4).then(|| draw_timeout(c)),
         no_udp: shared == Shared::Nothing && c.random_ratio(1, 25),
+        maps_ports: false,
         line: draw_line(c),
     }
 }

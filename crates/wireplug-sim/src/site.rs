@@ -20,6 +20,8 @@ pub struct Site {
     pub host_firewall: Option<Time>,
     /// Its network lets no UDP pass.
     pub no_udp: bool,
+    /// Its nearest router maps ports for who asks (UPnP IGD, NAT-PMP, PCP).
+    pub maps_ports: bool,
     /// Its line to the first router.
     pub line: Link,
 }
@@ -120,6 +122,7 @@ fn router(outside: RealmId, nat: Option<Nat>, site: &Site, nearest: bool) -> Rou
     Router {
         outside,
         nat,
+        maps_ports: site.maps_ports && nearest,
         firewall: Firewall::new(firewall),
         screen: Firewall::new(screen),
         link: Link::default(),
@@ -161,6 +164,9 @@ impl fmt::Display for Site {
         }
         if self.no_udp {
             write!(f, ", no UDP")?;
+        }
+        if self.maps_ports {
+            write!(f, ", a router that maps ports")?;
         }
         let Link { latency, jitter, loss, doubled } = self.line;
         write!(f, "; line {latency:?} + {jitter:?}, {loss} ‰ lost, {doubled} ‰ doubled")

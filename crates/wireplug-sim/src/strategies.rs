@@ -1,5 +1,6 @@
-//! The least that `direct`, `hole-punch` and `relay` do, and how the daemon asks STUN servers for them.
+//! The least that strategies do, and how the daemon asks STUN servers for them.
 
+pub mod near;
 pub mod relay;
 
 use std::net::{IpAddr, SocketAddr};

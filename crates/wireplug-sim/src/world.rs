@@ -3,6 +3,7 @@
 mod carry;
 mod hands;
 mod host;
+mod near;
 mod post;
 mod record;
 
@@ -14,6 +15,7 @@ use wireplug_core::PublicKey;
 use wireplug_core::scheduler::PeerStatus;
 
 pub use self::host::Host;
+use self::near::Links;
 use self::post::Post;
 pub use self::record::{Applied, Moved, Record};
 use crate::firewall::Firewall;
@@ -55,6 +57,7 @@ pub struct World {
     cut: Cut,
     hosts: [Host; 2],
     post: Post,
+    links: Links,
     trace: Trace,
     record: Record,
     chance: Chance,
@@ -116,6 +119,7 @@ impl World {
             cut: Cut::Nothing,
             hosts,
             post: Post::default(),
+            links: Links::of(scenario.shared),
             trace: Trace::new(traced),
             record: Record::default(),
             chance,
@@ -179,6 +183,7 @@ impl World {
 
     fn next_event(&self) -> Option<Time> {
         let shared = earlier(self.net.next_event(), self.post.next_event());
+        let shared = earlier(shared, self.links.next_event());
         self.hosts.iter().map(Host::next_event).fold(shared, earlier)
     }
 
@@ -203,6 +208,10 @@ impl World {
         }
         if let Some(to) = self.post.take_due(now) {
             self.deliver(to);
+            return;
+        }
+        if let Some((index, what)) = self.links.take_due(now) {
+            self.hear(index, what);
             return;
         }
         for index in 0..self.hosts.len() {

@@ -5,9 +5,10 @@
 mod common;
 
 use common::{FULL_CONE, PORT_RESTRICTED, SYMMETRIC, behind, public, setting, site};
+use wireplug_core::Tier;
 use wireplug_sim::experiment::{Tells, meet};
 use wireplug_sim::nat::{Behaviour, Filtering, Mapping, Ports};
-use wireplug_sim::oracle::{Possible, direct_path};
+use wireplug_sim::oracle::{Possible, direct_path, outer_path, path};
 use wireplug_sim::scenario::Scenario;
 use wireplug_sim::site::{Shared, Site, V4, V6};
 use wireplug_sim::{ms, secs};
@@ -68,13 +69,44 @@ fn well_known_pairs() {
 #[test]
 fn one_home_needs_a_hairpin() {
     let home = |hairpins| behind(Behaviour { hairpins, ..PORT_RESTRICTED });
-    let at = |hairpins| direct_path(&home(hairpins), &home(hairpins), Shared::Home);
+    let at = |hairpins| outer_path(&home(hairpins), &home(hairpins), Shared::Home);
     assert_eq!((at(true), at(false)), (Possible::Yes, Possible::No));
+}
+
+#[test]
+fn the_best_path_has_a_name() {
+    use Tier::{Direct, Lan, Mapped, Punched, Relay, RelayTls};
+    let maps = |site: Site| Site { maps_ports: true, ..site };
+    let walled = |site: Site| Site { host_firewall: Some(secs(60)), ..site };
+    let double = site(V4::Behind(vec![SYMMETRIC, PORT_RESTRICTED]), ms(10));
+    let blocked = Site { no_udp: true, ..behind(PORT_RESTRICTED) };
+    let address_dependent = behind(Behaviour { filtering: Filtering::AddressDependent, ..PORT_RESTRICTED });
+    let v6 = |site: Site| Site { v6: V6::Firewalled(secs(60)), ..site };
+    for (one, other, shared, expected) in [
+        (public(), behind(SYMMETRIC), Shared::Nothing, Some(Direct)),
+        (public(), maps(behind(SYMMETRIC)), Shared::Nothing, Some(Direct)),
+        (behind(FULL_CONE), behind(SYMMETRIC), Shared::Nothing, Some(Punched)),
+        (behind(PORT_RESTRICTED), maps(behind(SYMMETRIC)), Shared::Nothing, Some(Mapped)),
+        (behind(SYMMETRIC), maps(walled(behind(SYMMETRIC))), Shared::Nothing, Some(Relay)),
+        (behind(SYMMETRIC), maps(double), Shared::Nothing, Some(Relay)),
+        (behind(SYMMETRIC), address_dependent, Shared::Nothing, None),
+        (v6(behind(SYMMETRIC)), v6(behind(SYMMETRIC)), Shared::Nothing, Some(Direct)),
+        (v6(site(V4::None, ms(1))), behind(PORT_RESTRICTED), Shared::Nothing, Some(Relay)),
+        (blocked.clone(), public(), Shared::Nothing, Some(RelayTls)),
+        (blocked.clone(), blocked, Shared::Home, Some(Lan)),
+        (behind(SYMMETRIC), behind(SYMMETRIC), Shared::Home, Some(Lan)),
+        (behind(SYMMETRIC), walled(behind(SYMMETRIC)), Shared::Home, Some(Relay)),
+        (behind(PORT_RESTRICTED), behind(PORT_RESTRICTED), Shared::Carrier, Some(Relay)),
+        (public(), public(), Shared::Home, Some(Direct)),
+    ] {
+        assert_eq!(path(&one, &other, shared), expected, "{shared:?}: {one} and {other}");
+        assert_eq!(path(&other, &one, shared), expected, "{shared:?}: {other} and {one}");
+    }
 }
 
 /// What hosts that try achieve must be what the oracle says, in both directions.
 fn compare(one: &Site, other: &Site, shared: Shared, ports: [u16; 2], seed: u64) {
-    let said = direct_path(one, other, shared);
+    let said = outer_path(one, other, shared);
     let tried = |tells| meet([one, other], shared, ports, tells, seed);
     let [fixed, all] = [tried(Tells::Fixed), tried(Tells::All)];
     let right = match said {

@@ -20,6 +20,7 @@ impl Daemon {
                 self.execute(now, command);
             }
             self.follow_relays(now);
+            self.follow_router();
             let wanted = self.scheduler.demand().working;
             if self.port_open && !wanted {
                 self.verifier.start_over(now, &mut self.chance);

@@ -152,6 +152,7 @@ impl World {
                 }
                 host.device.set(now, peer, endpoint.map(|e| e.addr()), keepalive);
             }
+            Effect::OnLink(what) => self.on_link(index, what),
             Effect::Packet(peer) => {
                 host.device.send(now, peer, Body::Stream(0));
             }

@@ -29,7 +29,7 @@ pub(crate) const SYMMETRIC: Behaviour =
 
 /// A site with this IPv4, nothing else, on a line of so much delay.
 pub(crate) fn site(v4: V4, latency: Time) -> Site {
-    Site { v4, v6: V6::None, host_firewall: None, no_udp: false, line: Link::of(latency) }
+    Site { v4, v6: V6::None, host_firewall: None, no_udp: false, maps_ports: false, line: Link::of(latency) }
 }
 
 /// A site behind one NAT, 10 ms from the internet.
