@@ -68,6 +68,8 @@ pub struct Config {
     pub seed: u64,
     /// The instant of virtual time zero; only differences count.
     pub epoch: Instant,
+    /// The keepalives that a daemon before set.
+    pub keepalives: BTreeMap<PublicKey, u16>,
 }
 
 /// One daemon.
@@ -101,6 +103,7 @@ impl Daemon {
     /// A daemon that has just started on a host with these addresses.
     pub fn new(now: Time, config: Config, addresses: Vec<IpAddr>) -> Self {
         let mut chance = Chance::seed_from_u64(config.seed);
+        let config_keepalives = config.keepalives.clone();
         let order = vec![
             (name("lan-mdns"), Tier::Lan),
             (name("direct"), Tier::Direct),
@@ -131,7 +134,7 @@ impl Daemon {
             nonces: BTreeSet::new(),
             asked: BTreeMap::new(),
             offers: BTreeMap::new(),
-            keepalives: BTreeMap::new(),
+            keepalives: config_keepalives,
             effects: Vec::new(),
         };
         daemon.find_direct(now);
@@ -141,6 +144,11 @@ impl Daemon {
     /// What the scheduler says of its peers.
     pub fn status(&self) -> Vec<PeerStatus> {
         self.scheduler.status()
+    }
+
+    /// The keepalives that are ours.
+    pub fn keepalives(&self) -> &BTreeMap<PublicKey, u16> {
+        &self.keepalives
     }
 
     /// What the scheduler wants ready.
@@ -184,6 +192,10 @@ impl Daemon {
     /// Looks at the device.
     pub fn on_device(&mut self, now: Time, device: &Device) {
         self.last_look = Some(now);
+        if device.port() != self.config.port {
+            self.renumber(now, device.port());
+        }
+        let wall = device.wall(now);
         let peers = device.peers().map(|(key, status)| PeerView {
             public_key: key,
             endpoint: status.endpoint.and_then(|addr| Endpoint::of_device(addr).ok()),
@@ -193,13 +205,18 @@ impl Daemon {
                 seconds => Keepalive::Theirs(seconds),
             },
             handshake: status
-                .last_handshake
-                .map(|at| Handshake { stamp: at.as_nanos(), age: now.saturating_sub(at) }),
+                .handshake_stamp
+                .map(|at| Handshake { stamp: at.as_nanos(), age: wall.saturating_sub(at) }),
             rx_bytes: status.rx_bytes,
             tx_bytes: status.tx_bytes,
         });
         let view = DeviceView { listen_port: device.port(), peers: peers.collect() };
         self.input(now, Input::Device(view));
+    }
+
+    /// The machine slept for so long, which the daemon's own clock leaves out.
+    pub fn slept(&mut self, time: Time) {
+        self.config.epoch -= time;
     }
 
     /// The server's connection is made; what it may have forgotten is said again.
@@ -316,6 +333,23 @@ impl Daemon {
             self.inputs(now, inputs);
         }
         self.turn(now);
+    }
+
+    /// WireGuard has another port: what led to the old one is void.
+    fn renumber(&mut self, now: Time, port: u16) {
+        let generation = self.scheduler.generation();
+        let old: Vec<_> = self.scheduler.candidates().map(|(candidate, _)| candidate.clone()).collect();
+        self.config.port = port;
+        self.punch = HolePunch::default();
+        self.inputs(
+            now,
+            old.into_iter().map(|candidate| Input::Lost {
+                generation,
+                strategy: candidate.strategy,
+                endpoint: candidate.endpoint,
+            }),
+        );
+        self.find_direct(now);
     }
 
     fn find_direct(&mut self, now: Time) {

@@ -2,7 +2,10 @@
 
 use rand::RngExt as _;
 
-use crate::{Chance, Time};
+use crate::{Chance, Time, ms};
+
+/// How much later a late packet arrives: others overtake it.
+pub const LATE_BY: Time = ms(500);
 
 /// One link, the same in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,12 +18,14 @@ pub struct Link {
     pub loss: u32,
     /// How many of 1,000 packets arrive twice.
     pub doubled: u32,
+    /// How many of 1,000 packets, or copies, arrive later by [`LATE_BY`].
+    pub late: u32,
 }
 
 impl Link {
     /// A link that only takes time.
     pub const fn of(latency: Time) -> Self {
-        Self { latency, jitter: Time::ZERO, loss: 0, doubled: 0 }
+        Self { latency, jitter: Time::ZERO, loss: 0, doubled: 0, late: 0 }
     }
 
     /// The delays of the copies of one packet: none, one or two.
@@ -36,7 +41,8 @@ impl Link {
                 } else {
                     chance.random_range(Time::ZERO..=self.jitter)
                 };
-                self.latency + jitter
+                let late = self.late > 0 && chance.random_ratio(self.late.min(1000), 1000);
+                self.latency + jitter + if late { LATE_BY } else { Time::ZERO }
             })
             .collect()
     }

@@ -183,6 +183,12 @@ impl Nat {
         Some(self.entries.len() - 1)
     }
 
+    /// It has another address on the outside, and its mappings are void: see [`Net::renumber_router`](crate::net::Net::renumber_router).
+    pub(crate) fn renumber(&mut self, outer: Ipv4Addr) {
+        self.outer = outer;
+        self.reboot();
+    }
+
     /// Forgets everything, as a reboot does.
     pub fn reboot(&mut self) {
         self.entries.clear();

@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rand::SeedableRng as _;
 
@@ -144,6 +144,15 @@ impl<P: Clone> Net<P> {
     /// A router, to look at or to change its state.
     pub fn router_mut(&mut self, id: RouterId) -> &mut Router {
         &mut self.routers[id.0]
+    }
+
+    /// Gives a router's NAT another outer address; what it knew is void.
+    pub fn renumber_router(&mut self, id: RouterId, outer: Ipv4Addr) {
+        let router = &mut self.routers[id.0];
+        let Some(nat) = &mut router.nat else { return };
+        self.routes.remove(&(router.outside, nat.outer()));
+        nat.renumber(outer);
+        self.routes.insert((router.outside, nat.outer()), Next::Router(id));
     }
 
     /// Adds a host that is nowhere yet.

@@ -189,7 +189,7 @@ fn draw_line(c: &mut Chance) -> Link {
     let jitter = if c.random() { Time::ZERO } else { latency * c.random_range(0..50) / 100 };
     let loss = if c.random() { 0 } else { c.random_range(0..=50) };
     let doubled = if c.random_ratio(1, 4) { 10 } else { 0 };
-    Link { latency, jitter, loss, doubled }
+    Link { latency, jitter, loss, doubled, late: 0 }
 }
 
 fn draw_start(c: &mut Chance) -> Start {

@@ -26,6 +26,20 @@ pub struct Site {
     pub line: Link,
 }
 
+impl Site {
+    /// A site without any address.
+    pub const fn nowhere() -> Self {
+        Self {
+            v4: V4::None,
+            v6: V6::None,
+            host_firewall: None,
+            no_udp: false,
+            maps_ports: false,
+            line: Link::of(Time::ZERO),
+        }
+    }
+}
+
 /// A host's IPv4.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum V4 {
@@ -81,7 +95,7 @@ pub fn build<P: Clone>(
 /// Builds one site below routers that are there already, the nearest first: those stand for as many of its own.
 pub fn build_one<P: Clone>(
     net: &mut Net<P>,
-    number: u8,
+    number: u16,
     site: &Site,
     above: &[RouterId],
     seed: u64,
@@ -92,8 +106,11 @@ pub fn build_one<P: Clone>(
     for level in (0..own).rev() {
         let outside = routers.first().map_or(RealmId::Internet, |r| RealmId::Inside(*r));
         let address = match outside {
-            RealmId::Internet => Ipv4Addr::new(5, 0, number, 2),
-            RealmId::Inside(_) => Ipv4Addr::new(100, 64, number, 1 + u8::try_from(level).unwrap_or(0)),
+            RealmId::Internet => router_address(number),
+            RealmId::Inside(_) => {
+                let [high, low] = number.to_be_bytes();
+                Ipv4Addr::new(100, 64 | high & 63, low, 1 + u8::try_from(level).unwrap_or(0))
+            }
         };
         let nat = Nat::new(chain[level], address, seed.wrapping_add(level as u64));
         routers.insert(0, net.add_router(router(outside, Some(nat), site, level == 0)));
@@ -129,15 +146,23 @@ fn router(outside: RealmId, nat: Option<Nat>, site: &Site, nearest: bool) -> Rou
     }
 }
 
-fn addresses(number: u8, site: &Site) -> Vec<IpAddr> {
+/// The outer address of a router of place `number`.
+pub fn router_address(number: u16) -> Ipv4Addr {
+    let [high, low] = number.to_be_bytes();
+    Ipv4Addr::new(5, high, low, 2)
+}
+
+/// The addresses of a host at such a site, if it is place `number` of the internet; IPv6 first.
+pub fn addresses(number: u16, site: &Site) -> Vec<IpAddr> {
+    let [high, low] = number.to_be_bytes();
     let v4 = match &site.v4 {
         V4::None => None,
-        V4::Public => Some(Ipv4Addr::new(5, 0, number, 1)),
-        V4::Behind(_) => Some(Ipv4Addr::new(192, 168, number, 10)),
+        V4::Public => Some(Ipv4Addr::new(5, high, low, 1)),
+        V4::Behind(_) => Some(Ipv4Addr::new(10, high, low, 10)),
     };
     let v6 = match site.v6 {
         V6::None => None,
-        V6::Open | V6::Firewalled(_) => Some(Ipv6Addr::new(0x2a00, number.into(), 0, 0, 0, 0, 0, 1)),
+        V6::Open | V6::Firewalled(_) => Some(Ipv6Addr::new(0x2a00, number, 0, 0, 0, 0, 0, 1)),
     };
     v6.map(IpAddr::V6).into_iter().chain(v4.map(IpAddr::V4)).collect()
 }
@@ -168,8 +193,8 @@ impl fmt::Display for Site {
         if self.maps_ports {
             write!(f, ", a router that maps ports")?;
         }
-        let Link { latency, jitter, loss, doubled } = self.line;
-        write!(f, "; line {latency:?} + {jitter:?}, {loss} ‰ lost, {doubled} ‰ doubled")
+        let Link { latency, jitter, loss, doubled, late } = self.line;
+        write!(f, "; line {latency:?} + {jitter:?}, {loss} ‰ lost, {doubled} ‰ doubled, {late} ‰ late")
     }
 }
 

@@ -7,19 +7,24 @@ use crate::Time;
 /// The lines of one run.
 #[derive(Debug, Default)]
 pub struct Trace {
-    wanted: bool,
+    from: Option<Time>,
     text: String,
 }
 
 impl Trace {
     /// A trace that keeps its lines, or drops them.
     pub fn new(wanted: bool) -> Self {
-        Self { wanted, text: String::new() }
+        Self { from: wanted.then_some(Time::ZERO), text: String::new() }
+    }
+
+    /// Keeps lines from then on only.
+    pub fn keep_from(&mut self, from: Time) {
+        self.from = Some(from);
     }
 
     /// Adds a line, which is only made if it is kept.
     pub fn line(&mut self, now: Time, words: impl FnOnce() -> String) {
-        if self.wanted {
+        if self.from.is_some_and(|from| from <= now) {
             // Writing to a String cannot fail.
             let _ = writeln!(self.text, "{:10.4} {}", now.as_secs_f64(), words());
         }

@@ -19,11 +19,16 @@ pub use self::message::{Body, Message};
 use self::peer::{Peer, Step};
 use crate::{Chance, Time, earlier};
 
+/// When virtual time begins, since 1970.
+pub const EPOCH: Time = Time::from_secs(1_800_000_000);
+
 /// A WireGuard interface.
 #[derive(Debug)]
 pub struct Device {
     own: PublicKey,
     port: u16,
+    /// What the machine's clock is ahead of [`EPOCH`] and virtual time, in nanoseconds.
+    ahead: i128,
     chance: Chance,
     peers: BTreeMap<PublicKey, Peer>,
     out: Vec<(SocketAddr, Message)>,
@@ -38,6 +43,8 @@ pub struct PeerStatus {
     pub keepalive: u16,
     /// When the last handshake was complete, on this side.
     pub last_handshake: Option<Time>,
+    /// The same as the machine's clock said it then, since 1970: all that WireGuard itself tells.
+    pub handshake_stamp: Option<Time>,
     /// Bytes received from it.
     pub rx_bytes: u64,
     /// Bytes sent to it.
@@ -47,12 +54,34 @@ pub struct PeerStatus {
 impl Device {
     /// A device with this key and UDP port; jitter and session numbers come from the seed.
     pub fn new(own: PublicKey, port: u16, seed: u64) -> Self {
-        Self { own, port, chance: Chance::seed_from_u64(seed), peers: BTreeMap::new(), out: Vec::new() }
+        Self {
+            own,
+            port,
+            ahead: 0,
+            chance: Chance::seed_from_u64(seed),
+            peers: BTreeMap::new(),
+            out: Vec::new(),
+        }
     }
 
     /// Its UDP port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What the machine's clock says, since 1970.
+    pub fn wall(&self, now: Time) -> Time {
+        wall(now, self.ahead)
+    }
+
+    /// How far its clock is ahead of the right time, nanoseconds.
+    pub(crate) fn ahead(&self) -> i128 {
+        self.ahead
+    }
+
+    /// The machine's clock is set.
+    pub(crate) fn set_ahead(&mut self, nanoseconds: i128) {
+        self.ahead = nanoseconds;
     }
 
     /// Adds a peer without endpoint.
@@ -136,9 +165,17 @@ impl Device {
         act: impl FnOnce(&mut Peer, &mut Step<'_>) -> T,
     ) -> Option<T> {
         let peer = self.peers.get_mut(&key)?;
-        let mut step = Step { now, own: self.own, chance: &mut self.chance, out: &mut self.out };
+        let wall = wall(now, self.ahead);
+        let mut step = Step { now, wall, own: self.own, chance: &mut self.chance, out: &mut self.out };
         Some(act(peer, &mut step))
     }
+}
+
+/// What a clock says that is right but for this.
+fn wall(now: Time, ahead: i128) -> Time {
+    let right = i128::try_from((EPOCH + now).as_nanos()).unwrap_or(i128::MAX);
+    let nanoseconds = u64::try_from((right + ahead).max(0)).unwrap_or(u64::MAX);
+    Time::from_nanos(nanoseconds)
 }
 
 fn status_of(peer: &Peer) -> PeerStatus {
@@ -146,6 +183,7 @@ fn status_of(peer: &Peer) -> PeerStatus {
         endpoint: peer.endpoint,
         keepalive: peer.keepalive(),
         last_handshake: peer.last_handshake,
+        handshake_stamp: peer.handshake_stamp,
         rx_bytes: peer.rx_bytes,
         tx_bytes: peer.tx_bytes,
     }

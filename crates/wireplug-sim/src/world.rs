@@ -1,12 +1,14 @@
 //! Hosts with WireGuard and a daemon, a server and the network between them, run event by event.
 
 mod carry;
+mod faults;
 mod hands;
 mod host;
 mod near;
 mod post;
 mod record;
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
@@ -23,7 +25,7 @@ use crate::link::Link;
 use crate::net::{Attachment, Net, RealmId};
 use crate::payload::Payload;
 use crate::scenario::Scenario;
-use crate::server::{Addresses, STUN_PORT, Server};
+use crate::server::{Addresses, Output, STUN_PORT, Server};
 use crate::site;
 use crate::trace::Trace;
 use crate::{Chance, Time, earlier};
@@ -46,6 +48,19 @@ pub enum Cut {
     Both,
 }
 
+/// How the server serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// As it should.
+    Runs,
+    /// Its machine runs, its process does not: connections are refused.
+    Stopped,
+    /// Nothing arrives there, and nobody says so.
+    Unreachable,
+    /// All that it says comes so much later.
+    Slow(Time),
+}
+
 /// Everything there is.
 #[derive(Debug)]
 pub struct World {
@@ -53,7 +68,9 @@ pub struct World {
     net: Net<Payload>,
     server: Server,
     server_host: crate::net::HostId,
-    server_runs: bool,
+    service: Service,
+    /// What a slow server is still to say.
+    unsaid: VecDeque<(Time, Output)>,
     cut: Cut,
     hosts: [Host; 2],
     post: Post,
@@ -106,6 +123,8 @@ impl World {
                 epoch,
             );
             host.routers = routers;
+            host.site = scenario.sites[index].clone();
+            host.place = Some(attachment.clone());
             net.attach(host.id, attachment);
             index += 1;
             host
@@ -115,7 +134,8 @@ impl World {
             net,
             server,
             server_host,
-            server_runs: true,
+            service: Service::Runs,
+            unsaid: VecDeque::new(),
             cut: Cut::Nothing,
             hosts,
             post: Post::default(),
@@ -183,7 +203,8 @@ impl World {
 
     fn next_event(&self) -> Option<Time> {
         let shared = earlier(self.net.next_event(), self.post.next_event());
-        let shared = earlier(shared, self.links.next_event());
+        let unsaid = self.unsaid.front().map(|(at, _)| *at);
+        let shared = earlier(earlier(shared, unsaid), self.links.next_event());
         self.hosts.iter().map(Host::next_event).fold(shared, earlier)
     }
 
@@ -193,13 +214,13 @@ impl World {
         if self.net.next_event().is_some_and(|at| at <= now) {
             if let Some((id, datagram)) = self.net.step(now) {
                 if id == self.server_host {
-                    if self.server_runs {
+                    if self.server_hears() {
                         let outputs = self.server.on_datagram(now, &datagram);
                         self.serve(outputs);
                     }
                 } else if let Some(index) = self.hosts.iter().position(|h| h.id == id) {
                     let direct = !self.is_servers(datagram.source);
-                    if !direct || !self.cut.stops(index) {
+                    if !self.hosts[index].is_asleep() && (!direct || !self.cut.stops(index)) {
                         self.arrive(index, datagram.source, datagram.destination, datagram.payload);
                     }
                 }
@@ -214,10 +235,22 @@ impl World {
             self.hear(index, what);
             return;
         }
+        if self.unsaid.front().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, output)) = self.unsaid.pop_front() {
+                self.say(output);
+            }
+            return;
+        }
         for index in 0..self.hosts.len() {
-            self.hosts[index].step(now, self.net.addresses(self.hosts[index].id), self.server.addresses());
+            self.hosts[index].step(now, self.server.addresses());
+            self.wake_if_due(index);
+            self.notice_if_due(index);
             self.connect_if_due(index);
         }
+    }
+
+    fn server_hears(&self) -> bool {
+        matches!(self.service, Service::Runs | Service::Slow(_))
     }
 
     fn is_servers(&self, source: SocketAddr) -> bool {
@@ -227,14 +260,15 @@ impl World {
 
     fn connect_if_due(&mut self, index: usize) {
         let host = &mut self.hosts[index];
-        if host.connect_at.is_none_or(|at| at > self.now) {
+        if host.is_asleep() || host.connect_at.is_none_or(|at| at > self.now) {
             return;
         }
         host.connect_at = None;
-        if !self.server_runs {
+        if host.addresses().is_empty() || !self.server_hears() {
             return;
         }
-        host.connected = true;
+        let host = &mut self.hosts[index];
+        (host.connected, host.broken) = (true, false);
         let (key, id) = (host.own, host.id);
         if let Some(daemon) = &mut host.daemon {
             daemon.server_up(self.now);
@@ -244,13 +278,15 @@ impl World {
     }
 
     fn disconnect(&mut self, index: usize) {
+        let hears = self.server_hears();
         let host = &mut self.hosts[index];
         let was = std::mem::take(&mut host.connected);
+        (host.broken, host.notice_at) = (false, None);
         if let Some(daemon) = host.daemon.as_mut().filter(|_| was) {
             daemon.server_down(self.now);
         }
         // Reconnecting takes the handshakes of TCP, TLS and WebSocket.
-        if self.server_runs && host.daemon.is_some() {
+        if hears && host.daemon.is_some() && !host.addresses().is_empty() {
             host.connect_at = Some(self.now + host.line.latency * 8);
         }
     }

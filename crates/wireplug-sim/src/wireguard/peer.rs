@@ -25,6 +25,7 @@ pub(super) struct Peer {
     pub(super) rx_bytes: u64,
     pub(super) tx_bytes: u64,
     pub(super) last_handshake: Option<Time>,
+    pub(super) handshake_stamp: Option<Time>,
     keepalive: u16,
     /// The initiation that waits for its response; whatever else happens to the handshake voids it.
     initiation: Option<u64>,
@@ -65,6 +66,7 @@ struct Timers {
 /// What a peer needs of its device for one step.
 pub(super) struct Step<'a> {
     pub(super) now: Time,
+    pub(super) wall: Time,
     pub(super) own: PublicKey,
     pub(super) chance: &'a mut Chance,
     pub(super) out: &'a mut Vec<(SocketAddr, Message)>,
@@ -78,6 +80,7 @@ impl Peer {
             rx_bytes: 0,
             tx_bytes: 0,
             last_handshake: None,
+            handshake_stamp: None,
             keepalive: 0,
             initiation: None,
             greatest_stamp: 0,
@@ -165,7 +168,7 @@ impl Peer {
             self.sessions.previous = self.sessions.current.take();
         }
         self.sessions.current = Some(session);
-        self.handshake_complete(step.now);
+        self.handshake_complete(step);
         // A response that nothing follows would leave the responder unable to send.
         self.send_keepalive(step);
         self.authentic_packet_received(step);
@@ -191,7 +194,7 @@ impl Peer {
         if confirms {
             self.sessions.previous = self.sessions.current.take();
             self.sessions.current = self.sessions.next.take();
-            self.handshake_complete(step.now);
+            self.handshake_complete(step);
             self.send_staged(step);
         }
         self.keep_fresh_while_receiving(step);
@@ -274,8 +277,8 @@ impl Peer {
         let id = step.chance.random();
         self.initiation = Some(id);
         self.authentic_packet_sent(step);
-        // One nanosecond beyond zero, so that the first stamp at time zero is greater than none.
-        let stamp = step.now.as_nanos() + 1;
+        // The machine's clock: where it was set back, the peer refuses the initiation as an old one (section 5.1).
+        let stamp = step.wall.as_nanos();
         self.transmit(step, Message::Initiation { from: step.own, to: self.key, id, stamp });
         self.timers.retransmit = Some(step.now + REKEY_TIMEOUT + jitter(step));
     }
@@ -289,11 +292,12 @@ impl Peer {
         true
     }
 
-    fn handshake_complete(&mut self, now: Time) {
+    fn handshake_complete(&mut self, step: &Step<'_>) {
         self.timers.retransmit = None;
         self.timers.last_minute = false;
         self.attempts = 0;
-        self.last_handshake = Some(now);
+        self.last_handshake = Some(step.now);
+        self.handshake_stamp = Some(step.wall);
     }
 
     fn keep_fresh_while_receiving(&mut self, step: &mut Step<'_>) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::post::To;
-use super::{World, record};
+use super::{Service, World, record};
 use crate::daemon::{Daemon, Effect};
 use crate::payload::{Bound, Payload};
 use crate::server::{Frame, FromServer, Output, ToServer};
@@ -40,7 +40,8 @@ impl World {
     pub(super) fn deliver(&mut self, to: To) {
         match to {
             To::Server(index, message) => {
-                if self.server_runs && self.hosts[index].connected {
+                let host = &self.hosts[index];
+                if self.server_hears() && host.connected && !host.broken {
                     let outputs = self.server.on_message(self.now, self.hosts[index].id, message);
                     self.serve(outputs);
                 }
@@ -51,6 +52,9 @@ impl World {
                 let host = &mut self.hosts[index];
                 if let FromServer::Frame(Frame::Bound { bound: Bound::Here { both: true }, .. }) = message {
                     self.record.answered(now, index, tls_endpoint().addr());
+                }
+                if host.broken || host.is_asleep() {
+                    return;
                 }
                 match (message, host.daemon.as_mut().filter(|_| host.connected)) {
                     (FromServer::Frame(Frame::Data(message)), Some(_)) => {
@@ -65,17 +69,24 @@ impl World {
 
     pub(super) fn serve(&mut self, outputs: Vec<Output>) {
         for output in outputs {
-            match output {
-                Output::Tell(id, message) => {
-                    if let Some(index) = self.hosts.iter().position(|h| h.id == id) {
-                        let line = self.hosts[index].line;
-                        self.post.send(self.now, line, &mut self.chance, To::Daemon(index, message));
-                    }
+            match self.service {
+                Service::Slow(by) => self.unsaid.push_back((self.now + by, output)),
+                Service::Runs | Service::Stopped | Service::Unreachable => self.say(output),
+            }
+        }
+    }
+
+    pub(super) fn say(&mut self, output: Output) {
+        match output {
+            Output::Tell(id, message) => {
+                if let Some(index) = self.hosts.iter().position(|h| h.id == id) {
+                    let line = self.hosts[index].line;
+                    self.post.send(self.now, line, &mut self.chance, To::Daemon(index, message));
                 }
-                Output::Send { from, to, payload } => {
-                    // The server is attached for good, so sending cannot fail.
-                    let _ = self.net.send_from(self.now, self.server_host, from, to, payload);
-                }
+            }
+            Output::Send { from, to, payload } => {
+                // The server is attached for good, so sending cannot fail.
+                let _ = self.net.send_from(self.now, self.server_host, from, to, payload);
             }
         }
     }
@@ -116,7 +127,7 @@ impl World {
             self.trace.line(self.now, || format!("host {index} -> {to}: {}", record::words(&payload)));
             match payload {
                 Payload::WireGuard(message) if to.ip().is_loopback() => {
-                    if host.connected && host.daemon.is_some() {
+                    if host.connected && !host.broken && host.daemon.is_some() {
                         let frame = To::Server(index, ToServer::Frame(Frame::Data(message)));
                         self.post.send(self.now, host.line, &mut self.chance, frame);
                     }
@@ -141,7 +152,9 @@ impl World {
             }
             Effect::Tell(message) => {
                 self.trace.line(now, || format!("host {index} => server: {message:?}"));
-                if host.connected {
+                if host.broken {
+                    host.hurry_to_notice(now, &message);
+                } else if host.connected {
                     self.post.send(now, host.line, &mut self.chance, To::Server(index, message));
                 }
             }

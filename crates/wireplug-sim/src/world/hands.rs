@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use rand::RngExt as _;
 
-use super::{Cut, World};
+use super::{Cut, Service, World};
 use crate::server::Temper;
 use crate::site::{self, Site};
 use crate::wireguard::Body;
@@ -13,25 +13,29 @@ use crate::{Time, secs};
 impl World {
     /// A host moves to another place: its addresses and routers are others, its tunnel and daemon stay.
     pub fn move_host(&mut self, index: usize, site: &Site) {
-        let number = 10 + u8::try_from(index).unwrap_or(0) + self.record.next_move();
+        let number = self.record.new_place();
         let (attachment, routers) = site::build_one(&mut self.net, number, site, &[], self.chance.random());
-        let addresses = attachment.addresses.clone();
-        self.hosts[index].line = attachment.link;
-        self.hosts[index].routers = routers;
-        self.net.attach(self.hosts[index].id, attachment);
-        self.record.network_changed();
-        self.trace.line(self.now, || format!("host {index} moves to {site}: {addresses:?}"));
-        if let Some(daemon) = &mut self.hosts[index].daemon {
-            daemon.network_changed(self.now, addresses);
-        }
-        self.disconnect(index);
-        self.pump();
+        self.trace.line(self.now, || format!("host {index} moves to {site}: {:?}", attachment.addresses));
+        let host = &mut self.hosts[index];
+        host.line = attachment.link;
+        host.routers = routers;
+        host.site = site.clone();
+        self.attach(index, attachment);
+    }
+
+    /// What happens from then on is kept.
+    pub fn trace_from(&mut self, from: Time) {
+        self.trace.keep_from(from);
     }
 
     /// The daemon dies without a word; the device and its keepalive stay.
     pub fn kill_daemon(&mut self, index: usize) {
-        self.hosts[index].daemon = None;
-        self.hosts[index].connect_at = None;
+        let host = &mut self.hosts[index];
+        if let Some(daemon) = host.daemon.take() {
+            host.keepalives = daemon.keepalives().clone();
+        }
+        (host.connected, host.broken, host.notice_at) = (false, false, None);
+        host.connect_at = None;
         self.trace.line(self.now, || format!("daemon {index} is killed"));
     }
 
@@ -42,7 +46,7 @@ impl World {
 
     /// The server goes away and forgets everything.
     pub fn stop_server(&mut self) {
-        self.server_runs = false;
+        self.service = Service::Stopped;
         self.server.crash();
         self.post.clear();
         self.trace.line(self.now, || "the server stops".to_owned());
@@ -54,9 +58,12 @@ impl World {
 
     /// The server is back; daemons find that out within a few seconds.
     pub fn start_server(&mut self) {
-        self.server_runs = true;
-        for host in &mut self.hosts {
+        self.service = Service::Runs;
+        for index in 0..self.hosts.len() {
+            // A connection that carried nothing for a while is closed.
+            self.disconnect(index);
             let wait = secs(self.chance.random_range(1..4));
+            let host = &mut self.hosts[index];
             host.connect_at = host.daemon.is_some().then_some(self.now + wait);
         }
     }
@@ -86,10 +93,15 @@ impl World {
     /// The routers before a host reboot and forget all translations.
     pub fn reboot_routers(&mut self, index: usize) {
         self.trace.line(self.now, || format!("the routers of host {index} reboot"));
+        let mut translated = false;
         for id in &self.hosts[index].routers {
             if let Some(nat) = &mut self.net.router_mut(*id).nat {
                 nat.reboot();
+                translated = true;
             }
+        }
+        if translated {
+            self.break_connection(index);
         }
     }
 

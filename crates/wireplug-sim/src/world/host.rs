@@ -1,5 +1,6 @@
 //! One host: its device, its daemon, its owner's traffic.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -10,11 +11,16 @@ use wireplug_core::scheduler::State;
 use super::NOWHERE;
 use crate::daemon::{Config, Daemon};
 use crate::link::Link;
-use crate::net::{HostId, RouterId};
+use crate::net::{Attachment, HostId, RouterId};
 use crate::scenario::Start;
-use crate::server::Addresses;
+use crate::server::{Addresses, Frame, ToServer};
+use crate::site::Site;
 use crate::wireguard::{Body, Device};
-use crate::{Chance, Time, earlier};
+use crate::{Chance, Time, earlier, secs};
+
+/// How long a daemon waits for the server to confirm what it was told, and a bind over TLS.
+const ANSWER_WITHIN: Time = secs(2);
+const BIND_WITHIN: Time = secs(4);
 
 /// One host.
 #[derive(Debug)]
@@ -28,6 +34,19 @@ pub struct Host {
     pub(super) daemon_at: Option<Time>,
     pub(super) connect_at: Option<Time>,
     pub(super) connected: bool,
+    /// The connection carries nothing any more, which the daemon has not noticed.
+    pub(super) broken: bool,
+    pub(super) notice_at: Option<Time>,
+    /// Since when it sleeps, and until when.
+    pub(super) asleep: Option<(Time, Time)>,
+    pub(super) site: Site,
+    /// Where it is attached, or was before its link went down.
+    pub(super) place: Option<Attachment>,
+    pub(super) linked: bool,
+    /// What the person's own file says.
+    pub(super) persons_keepalive: u16,
+    /// The record of keepalives that outlives a daemon.
+    pub(super) keepalives: BTreeMap<PublicKey, u16>,
     pub(super) line: Link,
     pub(super) state: Option<State>,
     ping_every: Option<Time>,
@@ -36,8 +55,8 @@ pub struct Host {
     keepalive: Option<(Time, u16)>,
     pings: u64,
     pongs: Vec<(Time, u64)>,
-    chance: Chance,
-    epoch: Instant,
+    pub(super) chance: Chance,
+    pub(super) epoch: Instant,
 }
 
 impl Host {
@@ -64,6 +83,14 @@ impl Host {
             daemon_at: start.daemon_at,
             connect_at: None,
             connected: false,
+            broken: false,
+            notice_at: None,
+            asleep: None,
+            site: Site::nowhere(),
+            place: None,
+            linked: true,
+            persons_keepalive: start.keepalive,
+            keepalives: BTreeMap::new(),
             line,
             state: None,
             ping_every: start.ping_every,
@@ -106,16 +133,74 @@ impl Host {
         self.pongs.iter().filter(|(at, _)| *at >= since).count()
     }
 
+    /// The addresses that it has now.
+    pub fn addresses(&self) -> &[IpAddr] {
+        self.place.as_ref().filter(|_| self.linked).map_or(&[], |place| &place.addresses)
+    }
+
+    /// Where it lives.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Whether it sleeps.
+    pub fn is_asleep(&self) -> bool {
+        self.asleep.is_some()
+    }
+
+    /// Whether its daemon has a connection to the server that works.
+    pub fn is_connected(&self) -> bool {
+        self.connected && !self.broken && self.daemon.is_some()
+    }
+
+    /// When a ping was last answered.
+    pub fn last_pong(&self) -> Option<Time> {
+        self.pongs.last().map(|(at, _)| *at)
+    }
+
+    /// Its owner begins to ping so often, or ends.
+    pub(super) fn ping_every(&mut self, now: Time, every: Option<Time>) {
+        self.ping_every = every;
+        self.next_ping = now;
+        self.pongs.clear();
+    }
+
+    /// It slept: what would have been sent meanwhile was not.
+    pub(super) fn wakes(&mut self, now: Time) {
+        self.next_ping = self.next_ping.max(now);
+    }
+
+    /// Something was said on a connection that is broken: that it is not answered is noticed sooner than a missing
+    /// answer to the connection's own pings.
+    pub(super) fn hurry_to_notice(&mut self, now: Time, message: &ToServer) {
+        let within = match message {
+            ToServer::Publish(_)
+            | ToServer::Verify { .. }
+            | ToServer::Allocate { .. }
+            | ToServer::Release { .. } => ANSWER_WITHIN,
+            ToServer::Frame(Frame::Bind { .. }) => BIND_WITHIN,
+            ToServer::Frame(Frame::Bound { .. } | Frame::Data(_)) => return,
+        };
+        self.notice_at = earlier(self.notice_at, Some(now + within));
+    }
+
     pub(super) fn next_event(&self) -> Option<Time> {
+        if let Some((_, until)) = self.asleep {
+            return Some(until);
+        }
         let pings = self.ping_every.map(|_| self.next_ping);
         let keepalive = self.keepalive.map(|(at, _)| at);
         let daemon = self.daemon.as_ref().map(|d| earlier(d.next_event(), Some(d.next_look())));
-        [self.device.next_event(), pings, keepalive, self.daemon_at, self.connect_at, daemon.flatten()]
+        let connection = earlier(self.connect_at, self.notice_at);
+        [self.device.next_event(), pings, keepalive, self.daemon_at, connection, daemon.flatten()]
             .into_iter()
             .fold(None, earlier)
     }
 
-    pub(super) fn step(&mut self, now: Time, addresses: &[IpAddr], servers: &[Addresses]) {
+    pub(super) fn step(&mut self, now: Time, servers: &[Addresses]) {
+        if self.asleep.is_some() {
+            return;
+        }
         if self.daemon_at.is_some_and(|at| at <= now) {
             self.daemon_at = None;
             let config = Config {
@@ -125,8 +210,9 @@ impl Host {
                 servers: servers.to_vec(),
                 seed: self.chance.random(),
                 epoch: self.epoch,
+                keepalives: self.keepalives.clone(),
             };
-            self.daemon = Some(Daemon::new(now, config, addresses.to_vec()));
+            self.daemon = Some(Daemon::new(now, config, self.addresses().to_vec()));
             self.connect_at = Some(now + self.line.latency * 8);
         }
         if let Some((_, seconds)) = self.keepalive.take_if(|(at, _)| *at <= now) {

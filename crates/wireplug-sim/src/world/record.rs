@@ -15,7 +15,7 @@ pub struct Record {
     /// The last answer to a check from an address, by host.
     answered: BTreeMap<(usize, SocketAddr), Time>,
     endpoints: BTreeMap<usize, Option<SocketAddr>>,
-    moves: u8,
+    places: u16,
 }
 
 /// A daemon set an endpoint.
@@ -92,9 +92,10 @@ impl Record {
         self.answered.clear();
     }
 
-    pub(super) fn next_move(&mut self) -> u8 {
-        self.moves += 2;
-        self.moves
+    /// The number of a place of the internet where nobody has been yet; the first ones are the scenario's.
+    pub(super) fn new_place(&mut self) -> u16 {
+        self.places += 1;
+        9 + self.places
     }
 }
 
