@@ -188,7 +188,8 @@ pub struct PeerView {
 pub struct Handshake {
     /// Tells one handshake from another; WireGuard's own time stamp, in nanoseconds.
     pub stamp: u128,
-    /// How long ago.
+    /// How long ago by the wall clock. It may jump: the scheduler believes it only of the first handshake that it sees,
+    /// and once after [`Input::NetworkChanged`], because the machine may have slept.
     pub age: Duration,
 }
 

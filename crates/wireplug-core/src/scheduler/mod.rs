@@ -19,6 +19,7 @@ mod allowed;
 mod answers;
 mod explain;
 mod flaps;
+mod handshakes;
 mod io;
 mod local;
 mod outbox;

@@ -9,6 +9,7 @@ use rand::rngs::ChaCha8Rng;
 use super::allowed::Barred;
 use super::answers::Answers;
 use super::flaps::Flaps;
+use super::handshakes::Handshakes;
 use super::io::{Command, Keepalive, PeerView, Stimulus, Unsendable};
 use super::local::Local;
 use super::outbox::Outbox;
@@ -137,6 +138,7 @@ pub(super) struct Peer {
     pub(super) state: (State, Instant),
     doubted: Option<Instant>,
     answers: Answers,
+    handshakes: Handshakes,
 }
 
 impl Peer {
@@ -162,11 +164,13 @@ impl Peer {
             state: (State::Idle, now),
             doubted: None,
             answers: Answers::new(now),
+            handshakes: Handshakes::default(),
         }
     }
 
     /// The device was read.
     pub(super) fn see(&mut self, world: &mut World<'_>, mut view: PeerView) {
+        view.handshake = self.handshakes.see(world.now, view.handshake);
         view.endpoint = view.endpoint.map(|endpoint| self.paths.with_scope(endpoint));
         let was_up = self.tunnel.is_up().then(|| self.endpoint());
         let seen = self.tunnel.see(world.now, self.view.as_ref(), &view);
@@ -352,6 +356,7 @@ impl Peer {
 
     /// The network is another one: what was proven is void, and so are suggestions made in it.
     pub(super) fn network_changed(&mut self, world: &mut World<'_>) {
+        self.handshakes.doubt();
         self.relay.carry_over(self.endpoint().filter(|_| self.uses_relay()));
         self.suggested.clear();
         self.set_targets(world.now);

@@ -141,6 +141,12 @@ impl Driver {
         self.look();
     }
 
+    /// WireGuard has made another handshake for its session, seen with the next look.
+    pub(crate) fn renewed(&mut self) {
+        let stamp = (self.now - self.start).as_nanos() + 1;
+        self.view.handshake = Some(Handshake { stamp, age: Duration::ZERO });
+    }
+
     /// Lets time pass, step by step as the scheduler wants it.
     pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.now + time;

@@ -97,9 +97,7 @@ fn on_a_relay_something_better_is_searched_for_with_pauses_that_grow() {
     for second in 0..1200 {
         driver.view.rx_bytes += 32;
         driver.pass_looking(Duration::from_secs(1));
-        if let Some(handshake) = &mut driver.view.handshake {
-            handshake.age = Duration::ZERO;
-        }
+        driver.renewed();
         let works = driver.scheduler.demand().working;
         if works && !before {
             rounds.push(second);

@@ -33,7 +33,7 @@ fn a_tunnel_that_is_heard_costs_nothing() {
     for _ in 0..10 {
         driver.view.rx_bytes += 32;
         driver.view.tx_bytes += 32;
-        driver.view.handshake.as_mut().unwrap().age = Duration::from_secs(60);
+        driver.renewed();
         driver.pass_looking(Duration::from_secs(25));
     }
     assert_eq!((driver.checks.len(), driver.updates.len(), driver.offers.len()), (0, 0, said));
@@ -114,4 +114,21 @@ fn a_session_that_ends_while_it_is_kept_alive_is_looked_after() {
     driver.pass_looking(Duration::from_secs(220));
     assert!(driver.checks.iter().any(|check| check.to == endpoint(PUBLIC)));
     assert_ne!(driver.status().state, State::Connected);
+}
+
+/// WireGuard tells when its last handshake was by the wall clock, which NTP sets by years on machines without a battery.
+#[test]
+fn a_wall_clock_that_is_set_ends_no_tunnel_and_keeps_no_dead_one() {
+    for age in [Duration::ZERO, Duration::from_secs(100_000_000)] {
+        let mut driver = settled();
+        driver.view.handshake.as_mut().unwrap().age = age;
+        driver.look();
+        assert_eq!(driver.status().state, State::Connected, "{age:?}");
+        assert!(!driver.scheduler.demand().working, "{age:?}");
+        for _ in 0..240 {
+            driver.pass_looking(Duration::from_secs(1));
+            driver.view.handshake.as_mut().unwrap().age = age;
+        }
+        assert_ne!(driver.status().state, State::Connected, "it was not renewed in 240 s: {age:?}");
+    }
 }
