@@ -48,7 +48,7 @@ pub use host::Host;
 pub use internet::{BLACKHOLE, Stack};
 pub use lab::Lab;
 pub use load::{
-    HighestRate, IdleReport, LOAD_CORE, LoadLab, LoadReport, Priority, SERVER_CORE, Through, Traffic,
+    Cutting, HighestRate, IdleReport, LOAD_CORE, LoadLab, LoadReport, Priority, SERVER_CORE, Through, Traffic,
 };
 pub use namespace::{Namespace, abandon_labs};
 pub use nat::{FIXED_PORT, Nat, WIREGUARD_PORT};

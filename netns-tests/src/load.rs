@@ -9,6 +9,7 @@
 //! to right is what all are compared with. The load runs on [`LOAD_CORE`], servers on [`SERVER_CORE`], so that on a machine
 //! with two cores the one does not take the other's time.
 
+mod card;
 mod report;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -26,6 +27,7 @@ use crate::namespace::Namespace;
 use crate::process::Process;
 use crate::server::{STUN_PORT, listens};
 
+pub use card::Cutting;
 pub use report::{HighestRate, IdleReport, LoadReport};
 
 /// The core that servers run on.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use wireplug_lab::{Binaries, LoadLab, LoadReport, Priority, Result, Through, Traffic};
+use wireplug_lab::{Binaries, Cutting, LoadLab, LoadReport, Priority, Result, Through, Traffic};
 
 /// Datagrams a second, far below what any of them forwards.
 const RATE: f64 = 2_000.0;
+/// Datagrams a second of which a card merges some.
+const MERGED_RATE: f64 = 50_000.0;
 const WINDOW: Duration = Duration::from_millis(300);
 
 fn run(lab: &LoadLab, through: Through, pairs: usize) -> Result<LoadReport> {
@@ -59,6 +61,21 @@ fn our_relay_forwards_and_keeps_idle_allocations() {
     let counts: Vec<u64> = idle.stages.iter().map(|(allocations, _)| *allocations).collect();
     assert_eq!(counts, [0, 300]);
     assert!(idle.stages.iter().all(|(_, kib)| *kib > 0), "{idle:?}");
+}
+
+#[test]
+fn our_relay_forwards_what_links_like_cards_merge() {
+    let mut lab = LoadLab::new(Binaries::find().unwrap(), Priority::Shared).unwrap();
+    lab.start_serverd().unwrap();
+    for cutting in [Cutting::Card, Cutting::Kernel] {
+        lab.receive_like_cards(cutting).unwrap();
+        let traffic = |pairs| Traffic { through: Through::Wireplug, pairs, size: 1400 };
+        for (pairs, rate) in [(1, RATE), (5, RATE), (1, MERGED_RATE)] {
+            let report = lab.rate(traffic(pairs), Some(rate), WINDOW).unwrap();
+            nearly_all_arrived(&report, &format!("{cutting:?}, {pairs} pairs, {rate} a second"));
+            assert_eq!(report.reordered, 0, "{cutting:?}: {report:?}");
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// Programs, and the packages of Debian and Ubuntu that hold them.
-const PACKAGES: [(&str, &str); 18] = [
+const PACKAGES: [(&str, &str); 19] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
@@ -19,6 +19,7 @@ const PACKAGES: [(&str, &str); 18] = [
     ("conntrack", "conntrack"),
     ("chrt", "util-linux"),
     ("taskset", "util-linux"),
+    ("ethtool", "ethtool"),
     ("turnserver", "coturn"),
     ("iperf3", "iperf3"),
     ("miniupnpd", "miniupnpd-nftables"),

@@ -6,7 +6,7 @@ mod page;
 use std::time::Duration;
 
 use anyhow::Result;
-use wireplug_lab::{Binaries, HighestRate, LoadLab, LoadReport, Priority, Through, Traffic};
+use wireplug_lab::{Binaries, Cutting, HighestRate, LoadLab, LoadReport, Priority, Through, Traffic};
 
 use crate::bench::page::Section;
 use crate::bench::{machine, publish};
@@ -40,6 +40,8 @@ const RUNS: usize = 3;
 const RATES: [Option<f64>; 3] = [Some(10_000.0), Some(100_000.0), None];
 /// Bytes of each datagram.
 const SIZES: [usize; 2] = [1400, 100];
+/// Bytes of each datagram on links like network cards.
+const CARD_SIZE: usize = 1400;
 /// Pairs that send, one after another.
 const PAIRS: [usize; 2] = [1, 50];
 /// Datagrams a second at which latency is measured: each finds an idle server.
@@ -144,7 +146,38 @@ impl Bench {
             eprintln!("{IDLE_ALLOCATIONS} idle allocations");
             figures.idle = Some(self.lab.idle(IDLE_ALLOCATIONS)?);
         }
+        for cutting in [Cutting::Card, Cutting::Kernel] {
+            eprintln!("links like network cards, {}", figures::cut_by(cutting));
+            figures.cards.push((cutting, self.cards(cutting)?));
+        }
         Ok(figures)
+    }
+
+    /// What servers cost on links that receive like network cards. Last of all: the links stay so.
+    fn cards(&self, cutting: Cutting) -> Result<Vec<Row>> {
+        self.lab.receive_like_cards(cutting)?;
+        let mut rows = Vec::new();
+        for pairs in PAIRS {
+            for rate in RATES {
+                let mut row = Row {
+                    shape: Shape { pairs, size: CARD_SIZE },
+                    rate,
+                    ways: Vec::new(),
+                    cable: Vec::new(),
+                };
+                // The kernel's own forwarding now runs in threads of its own, which no send call pays.
+                row.ways.extend(
+                    self.ways.iter().filter(|way| **way != Way::Kernel).map(|way| (*way, Vec::new())),
+                );
+                for _ in 0..self.runs {
+                    for (way, reports) in &mut row.ways {
+                        reports.push(self.window(way.through(), row.shape, rate)?);
+                    }
+                }
+                rows.push(row);
+            }
+        }
+        Ok(rows)
     }
 
     /// What each way costs at this rate. The ways take turns, so that whatever else the machine does meets all of them.

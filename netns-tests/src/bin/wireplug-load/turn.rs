@@ -4,7 +4,7 @@
 //! ordinary peer. So each packet crosses the server once.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -109,8 +109,13 @@ fn ask(socket: &UdpSocket, method: u16, attributes: &[(u16, Vec<u8>)]) -> Result
     let request = message(method, transaction, attributes);
     let mut buffer = [0; 1500];
     for _ in 0..TRIES {
-        socket.send(&request)?;
-        let Ok(len) = socket.recv(&mut buffer) else { continue };
+        let sent = Instant::now();
+        // An ICMP error, while the server is not listening yet, comes at once from here or from the answer.
+        let answer = socket.send(&request).and_then(|_| socket.recv(&mut buffer));
+        let Ok(len) = answer else {
+            std::thread::sleep(ANSWER_LIMIT.saturating_sub(sent.elapsed()));
+            continue;
+        };
         let answer = &buffer[..len];
         if answer.len() < HEADER_LEN || answer[8..HEADER_LEN] != transaction {
             continue;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wireplug_lab::{HighestRate, IdleReport, LoadReport, Through};
+use wireplug_lab::{Cutting, HighestRate, IdleReport, LoadReport, Through};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -69,6 +69,8 @@ pub(crate) struct Figures {
     pub(crate) low: Vec<Row>,
     /// The highest rates without loss.
     pub(crate) highest: Vec<(Shape, Each<HighestRate>)>,
+    /// What forwarding costs on links that receive like network cards, by who cuts runs.
+    pub(crate) cards: Vec<(Cutting, Vec<Row>)>,
     /// Memory of idle allocations.
     pub(crate) idle: Option<IdleReport>,
 }
@@ -130,9 +132,24 @@ impl Row {
 impl Figures {
     /// The row of this traffic at this rate.
     pub(crate) fn row(&self, shape: Shape, rate: Option<f64>) -> Option<&Row> {
-        self.rows
-            .iter()
-            .find(|row| row.shape == shape && row.rate.map(f64::to_bits) == rate.map(f64::to_bits))
+        find(&self.rows, shape, rate)
+    }
+
+    /// The same on links like network cards.
+    pub(crate) fn card_row(&self, cutting: Cutting, shape: Shape, rate: Option<f64>) -> Option<&Row> {
+        self.cards.iter().find(|(by, _)| *by == cutting).and_then(|(_, rows)| find(rows, shape, rate))
+    }
+}
+
+fn find(rows: &[Row], shape: Shape, rate: Option<f64>) -> Option<&Row> {
+    rows.iter().find(|row| row.shape == shape && row.rate.map(f64::to_bits) == rate.map(f64::to_bits))
+}
+
+/// Who cuts runs, in words.
+pub(crate) const fn cut_by(cutting: Cutting) -> &'static str {
+    match cutting {
+        Cutting::Card => "runs cut by the card",
+        Cutting::Kernel => "runs cut by the kernel",
     }
 }
 

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use wireplug_lab::{IdleReport, LOAD_CORE, SERVER_CORE};
+use wireplug_lab::{Cutting, IdleReport, LOAD_CORE, SERVER_CORE};
 
-use super::figures::{Figures, Row, Shape, Way, grouped, number, rate};
+use super::figures::{Figures, Row, Shape, Way, cut_by, grouped, number, rate};
 use crate::bench::machine;
 
 /// The figures, the machine first.
@@ -15,6 +15,7 @@ pub(crate) fn render(figures: &Figures) -> Result<String> {
     costs(&mut page, figures)?;
     latency(&mut page, figures)?;
     highest(&mut page, figures)?;
+    cards(&mut page, figures)?;
     idle(&mut page, figures)?;
     goals(&mut page, figures)?;
     Ok(page)
@@ -88,6 +89,25 @@ fn highest(page: &mut String, figures: &Figures) -> Result<()> {
     Ok(())
 }
 
+fn cards(page: &mut String, figures: &Figures) -> Result<()> {
+    let ways: Vec<Way> = figures.ways.iter().copied().filter(|way| *way != Way::Kernel).collect();
+    if ways.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "\nPackets forwarded for each CPU-second on links that receive like network cards:\n")?;
+    titles(page, &ways, &["traffic", "offered", ""], &["wireplug / coturn"])?;
+    for (cutting, rows) in &figures.cards {
+        for row in rows {
+            write!(page, "| {} | {} | {} |", row.shape, rate(row.rate), cut_by(*cutting))?;
+            for &way in &ways {
+                write!(page, " {} |", cost(row, way))?;
+            }
+            writeln!(page, " {} |", times(advantage(row)))?;
+        }
+    }
+    Ok(())
+}
+
 fn idle(page: &mut String, figures: &Figures) -> Result<()> {
     let Some(idle) = &figures.idle else { return Ok(()) };
     writeln!(
@@ -117,7 +137,10 @@ fn goals(page: &mut String, figures: &Figures) -> Result<()> {
         writeln!(page, "- {what}: {verdict} ({found:.2}{unit})")
     };
     let many = figures.row(Shape { pairs: 50, size: 1400 }, Some(100_000.0)).and_then(advantage);
-    let one = figures.row(Shape { pairs: 1, size: 1400 }, None).and_then(advantage);
+    let one = Shape { pairs: 1, size: 1400 };
+    let by = |cutting| figures.card_row(cutting, one, None).and_then(advantage);
+    let (card, kernel, plain) =
+        (by(Cutting::Card), by(Cutting::Kernel), figures.row(one, None).and_then(advantage));
     let one_latency = figures
         .low
         .first()
@@ -129,7 +152,14 @@ fn goals(page: &mut String, figures: &Figures) -> Result<()> {
         &|found| found >= 2.0,
         " times",
     )?;
-    goal("With one pair at full rate at least four times", one, &|found| found >= 4.0, " times")?;
+    for (found, links) in [
+        (card, "on links like network cards that cut runs"),
+        (kernel, "on links like network cards, the kernel cuts runs"),
+        (plain, "on plain virtual links"),
+    ] {
+        let what = format!("With one pair at full rate at least four times, {links}");
+        goal(&what, found, &|found| found >= 4.0, " times")?;
+    }
     goal(
         "Latency added at low load no more than coturn's",
         one_latency,
@@ -141,10 +171,14 @@ fn goals(page: &mut String, figures: &Figures) -> Result<()> {
 }
 
 fn header(page: &mut String, figures: &Figures, before: &[&str], after: &[&str]) -> Result<()> {
+    titles(page, &figures.ways, before, after)
+}
+
+fn titles(page: &mut String, ways: &[Way], before: &[&str], after: &[&str]) -> Result<()> {
     let titles: Vec<&str> = before
         .iter()
         .copied()
-        .chain(figures.ways.iter().map(|way| way.title()))
+        .chain(ways.iter().map(|way| way.title()))
         .chain(after.iter().copied())
         .collect();
     writeln!(page, "| {} |", titles.join(" | "))?;
