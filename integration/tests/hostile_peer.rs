@@ -30,7 +30,7 @@ fn offer(number: u16, stranger: &Host) -> Offer {
         reach: Reach::Open,
     };
     let version = OfferVersion { instance: 7, generation: u32::from(number) + 1, revision: 0 };
-    Offer { version, candidates: (0..16).map(candidate).collect(), mapping: Mapping::None }
+    Offer { version, candidates: (0..16).map(candidate).collect(), mapping: Mapping::None, doubts: false }
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn offer_of(attacker: &Attacker) -> Offer {
         reach: Reach::Open,
     };
     let version = OfferVersion { instance: u64::MAX, generation: u32::MAX, revision: u32::MAX };
-    Offer { version, candidates: vec![candidate], mapping: Mapping::None }
+    Offer { version, candidates: vec![candidate], mapping: Mapping::None, doubts: false }
 }
 
 /// `b` moves to another network, and the attacker takes its former address.

@@ -14,6 +14,8 @@ pub struct Offer {
     pub candidates: Vec<RemoteCandidate>,
     /// How the sender's IPv4 NAT maps.
     pub mapping: Mapping,
+    /// The sender has a tunnel to the receiver that has fallen silent, and checks its path.
+    pub doubts: bool,
 }
 
 /// Orders the offers of one run of one daemon: of the same instance, the higher one replaces the lower.

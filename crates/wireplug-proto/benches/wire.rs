@@ -34,6 +34,7 @@ fn offer(candidates: usize) -> Offer {
     Offer {
         version: OfferVersion { instance: 1, generation: 2, revision: 3 },
         candidates: (1..=candidates).map(candidate).collect(),
+        doubts: false,
         mapping: Mapping::Fixed,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! message Offer     { fixed64 instance = 1; uint32 generation = 2; uint32 revision = 3; uint32 mapping = 4;
-//!                     repeated Candidate candidates = 5; }
+//!                     repeated Candidate candidates = 5; bool doubts = 6; }
 //! message Candidate { bytes ip = 1; uint32 port = 2; string strategy = 3;
 //!                     optional uint32 tier = 4; optional uint32 reach = 5; }
 //! ```
@@ -15,9 +15,9 @@ use std::net::{IpAddr, SocketAddr};
 use prost::Message as _;
 use wireplug_core::{Endpoint, MAX_CANDIDATES, Mapping, Offer, OfferVersion, Reach, RemoteCandidate, Tier};
 
-/// The longest encoding of an offer in bytes: 9 + 6 + 6 + 2 of its own fields, and for each candidate 2 of
+/// The longest encoding of an offer in bytes: 9 + 6 + 6 + 2 + 2 of its own fields, and for each candidate 2 of
 /// framing, 18 of an IPv6 address, 4 of the port, 34 of the longest strategy name, 2 of tier and 2 of reach.
-pub(crate) const MAX_ENCODED: usize = 23 + MAX_CANDIDATES * 62;
+pub(crate) const MAX_ENCODED: usize = 25 + MAX_CANDIDATES * 62;
 
 pub(crate) fn encode(offer: &Offer) -> Vec<u8> {
     OfferFields {
@@ -26,6 +26,7 @@ pub(crate) fn encode(offer: &Offer) -> Vec<u8> {
         revision: offer.version.revision,
         mapping: u32::from(offer.mapping as u8),
         candidates: offer.candidates.iter().take(MAX_CANDIDATES).map(CandidateFields::from).collect(),
+        doubts: offer.doubts,
     }
     .encode_to_vec()
 }
@@ -45,6 +46,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Offer, prost::DecodeError> {
             .take(MAX_CANDIDATES)
             .collect(),
         mapping: u8::try_from(fields.mapping).map_or(Mapping::Unknown, Mapping::from_number),
+        doubts: fields.doubts,
     })
 }
 
@@ -60,6 +62,8 @@ struct OfferFields {
     mapping: u32,
     #[prost(message, repeated, tag = "5")]
     candidates: Vec<CandidateFields>,
+    #[prost(bool, tag = "6")]
+    doubts: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -169,6 +173,13 @@ mod tests {
     fn a_mapped_loopback_is_no_way_around() {
         assert_eq!(decoded(vec![fields("[::ffff:127.0.0.1]:9")]), [""; 0]);
         assert_eq!(decoded(vec![fields("[::ffff:203.0.113.7]:9")]), ["203.0.113.7:9"]);
+    }
+
+    #[test]
+    fn a_doubt_is_one_field_and_none_is_none() {
+        let with = |doubts| OfferFields { doubts, ..OfferFields::default() }.encode_to_vec();
+        assert_eq!((with(false), with(true)), (vec![], vec![0x30, 1]));
+        assert!(decode(&with(true)).unwrap().doubts && !decode(&with(false)).unwrap().doubts);
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn logged(work: impl FnOnce()) -> String {
 fn exchange() {
     let (low, high) = (low(), high());
     let version = OfferVersion { instance: 1, generation: 1, revision: 1 };
-    let offer = Offer { version, candidates: Vec::new(), mapping: Mapping::Fixed };
+    let offer = Offer { version, candidates: Vec::new(), mapping: Mapping::Fixed, doubts: false };
     let sealed = low.seal(&offer, [7; 24]);
     high.open(&sealed).unwrap();
     low.open(&sealed).unwrap_err();

@@ -36,6 +36,7 @@ fn offer() -> Offer {
             candidate("[2a00::7]:51820", "direct", Tier::Direct, Reach::Open),
         ],
         mapping: Mapping::Fixed,
+        doubts: false,
     }
 }
 
@@ -104,6 +105,7 @@ fn the_longest_offer_fits_and_what_is_beyond_is_left_out() {
         version: OfferVersion { instance: u64::MAX, generation: u32::MAX, revision: u32::MAX },
         candidates: vec![longest; MAX_CANDIDATES + 1],
         mapping: Mapping::DestinationDependent,
+        doubts: true,
     };
     let sealed = low().seal(&offer, NONCE);
     assert!(sealed.len() <= MAX_SEALED);
@@ -138,8 +140,10 @@ fn any_candidate() -> impl Strategy<Value = RemoteCandidate> {
 }
 
 fn any_offer() -> impl Strategy<Value = Offer> {
-    (any::<u64>(), any::<u32>(), any::<u32>(), vec(any_candidate(), 0..=MAX_CANDIDATES), 0..4u8).prop_map(
-        |(instance, generation, revision, candidates, mapping)| Offer {
+    let version = (any::<u64>(), any::<u32>(), any::<u32>());
+    (version, vec(any_candidate(), 0..=MAX_CANDIDATES), 0..4u8, any::<bool>()).prop_map(
+        |((instance, generation, revision), candidates, mapping, doubts)| Offer {
+            doubts,
             version: OfferVersion { instance, generation, revision },
             candidates,
             mapping: Mapping::from_number(mapping),

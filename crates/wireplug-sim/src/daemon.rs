@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use rand::{RngExt as _, SeedableRng as _};
 use wireplug_core::scheduler::{
-    Demand, DeviceView, Handshake, Input, Keepalive, PeerStatus, PeerView, Ranking, Scheduler,
+    Demand, DeviceView, Handshake, Input, Keepalive, Learnt, PeerStatus, PeerView, Ranking, Scheduler,
     SchedulerConfig, Unsendable,
 };
 use wireplug_core::{Endpoint, Offer, PublicKey, Tier};
@@ -83,6 +83,8 @@ pub struct Daemon {
     /// The server tells its STUN addresses when it is first connected.
     knows_stun: bool,
     port_open: bool,
+    /// Strategies look for candidates.
+    works: bool,
     last_look: Option<Time>,
     punch: HolePunch,
     verifier: Verifier,
@@ -94,6 +96,8 @@ pub struct Daemon {
     asked: BTreeMap<u64, Time>,
     /// Our last offer to each peer, for a server that forgot.
     offers: BTreeMap<PublicKey, Offer>,
+    /// What was learnt of each network, which our addresses tell apart.
+    learnt: BTreeMap<Vec<IpAddr>, Learnt>,
     /// The keepalives that we set.
     keepalives: BTreeMap<PublicKey, u16>,
     effects: Vec<Effect>,
@@ -126,6 +130,7 @@ impl Daemon {
             server_up: false,
             knows_stun: false,
             port_open: false,
+            works: false,
             last_look: None,
             punch: HolePunch::default(),
             verifier: Verifier::default(),
@@ -134,6 +139,7 @@ impl Daemon {
             nonces: BTreeSet::new(),
             asked: BTreeMap::new(),
             offers: BTreeMap::new(),
+            learnt: BTreeMap::new(),
             keepalives: config_keepalives,
             effects: Vec::new(),
         };
@@ -166,7 +172,7 @@ impl Daemon {
         let scheduler =
             self.scheduler.poll_timeout().map(|(at, _)| at.saturating_duration_since(self.config.epoch));
         let relay = earlier(scheduler, self.places.next_event());
-        if !self.port_open {
+        if !self.works {
             return relay;
         }
         [relay, self.punch.next_event(), self.verifier.next_event()].into_iter().fold(None, earlier)
@@ -246,6 +252,8 @@ impl Daemon {
         self.verifier = Verifier::default();
         self.nonces.clear();
         self.near = Near::default();
+        let learnt = self.learnt.get(&self.addresses).copied().unwrap_or_default();
+        self.input(now, Input::Recalled(learnt));
         self.input(now, Input::NetworkChanged);
         let generation = self.scheduler.generation();
         let again = self.places.network_changed(now, &self.addresses, &self.config.servers);

@@ -189,6 +189,11 @@ impl Nat {
         self.reboot();
     }
 
+    /// Keeps unused mappings for another time from now on: another router.
+    pub fn set_timeout(&mut self, timeout: Time) {
+        self.behaviour.timeout = timeout;
+    }
+
     /// Forgets everything, as a reboot does.
     pub fn reboot(&mut self) {
         self.entries.clear();

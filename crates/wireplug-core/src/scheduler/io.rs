@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::keepalive::Learnt;
 use super::ranking::Ranking;
 use crate::{
     Candidate, Endpoint, Mapping, Offer, PublicKey, RemoteCandidate, StrategyName, Tier, TransactionId,
@@ -130,6 +131,9 @@ pub enum Input {
         /// For single peers.
         peers: BTreeMap<PublicKey, Ranking>,
     },
+    /// The network that we are in is one that this was learnt of; of a new one, [`Learnt::default`]. Until it is told,
+    /// what was learnt in the one before holds.
+    Recalled(Learnt),
 }
 
 /// Why a datagram could not be sent.
@@ -262,6 +266,8 @@ pub enum Stimulus {
     None,
     /// Set our own keepalive, in seconds, where there was none: that sends one.
     TurnOn(u16),
+    /// Set our own keepalive, in seconds, where it was ours already: that sends nothing.
+    Adjust(u16),
     /// Turn our own keepalive off and on again, in seconds: that sends one.
     Restart(u16),
     /// Send one small packet into the tunnel, because the keepalive is not ours.
@@ -273,6 +279,8 @@ pub enum Stimulus {
 pub struct Demand {
     /// Strategies should look for candidates, and the shared port be open.
     pub working: bool,
+    /// The shared port should be open, and nothing be sent from it of our own accord.
+    pub listening: bool,
     /// Punching cannot be enough for some peer: routers should be asked for mappings.
     pub mapping: bool,
     /// How long to wait between two looks at the device.

@@ -1,12 +1,13 @@
 //! Our own candidates: found by strategies, verified by the server, offered to peers.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::io::{Command, Verdict};
 use super::ranking::Ranking;
 use super::tuning::verify_pause;
 use crate::{
-    Candidate, Endpoint, MAX_CANDIDATES, Mapping, Proof, Reach, RemoteCandidate, StrategyName, Tier,
+    Candidate, Endpoint, Family, MAX_CANDIDATES, Mapping, Proof, Reach, RemoteCandidate, StrategyName, Tier,
 };
 
 /// The candidates of one generation.
@@ -14,6 +15,8 @@ use crate::{
 pub(super) struct Local {
     entries: Vec<Entry>,
     mapping: Mapping,
+    /// Where the NAT last mapped our port, by family.
+    mapped: BTreeMap<Family, Endpoint>,
 }
 
 #[derive(Debug)]
@@ -77,6 +80,16 @@ impl Local {
             self.entries.push(Entry { candidate, verdict: None, expires, again: None, untold: 0 });
         }
         needs_server.then_some(Command::Verify { generation, endpoint })
+    }
+
+    /// Notes where the NAT maps our port; says whether that is elsewhere than before in this generation. Of a NAT that
+    /// maps each destination differently it says nothing.
+    pub(super) fn is_remapped(&mut self, candidate: &Candidate) -> bool {
+        if candidate.tier != Tier::Punched {
+            return false;
+        }
+        let before = self.mapped.insert(candidate.endpoint.family(), candidate.endpoint);
+        self.mapping == Mapping::Fixed && before.is_some_and(|before| before != candidate.endpoint)
     }
 
     pub(super) fn lost(&mut self, strategy: &StrategyName, endpoint: Endpoint) {

@@ -17,10 +17,12 @@
 
 mod allowed;
 mod answers;
+mod expiry;
 mod explain;
 mod flaps;
 mod handshakes;
 mod io;
+mod keepalive;
 mod local;
 mod outbox;
 mod paths;
@@ -43,10 +45,12 @@ use rand::rngs::ChaCha8Rng;
 pub use io::{
     Command, Demand, DeviceView, Handshake, Input, Keepalive, PeerView, Stimulus, Unsendable, Verdict,
 };
+pub use keepalive::Learnt;
 pub use ranking::Ranking;
 pub use status::{PeerStatus, Reason, State};
 
 use crate::{Candidate, Endpoint, Mapping, PublicKey, TransactionId};
+use keepalive::Lifetimes;
 use local::Local;
 use peer::{Effort, Peer, Role, Server, World};
 use tunnel::Tunnel;
@@ -72,6 +76,7 @@ pub struct Scheduler {
     config: SchedulerConfig,
     generation: u32,
     local: Local,
+    lifetimes: Lifetimes,
     server: Server,
     server_round_trip: Duration,
     port_sharing: bool,
@@ -100,6 +105,7 @@ impl Scheduler {
             config,
             generation: 1,
             local: Local::default(),
+            lifetimes: Lifetimes::default(),
             server: Server::Down { why: "not connected yet".to_owned() },
             server_round_trip: Duration::ZERO,
             port_sharing: true,
@@ -114,8 +120,10 @@ impl Scheduler {
 
     /// Takes what happened.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        let keepalive = self.lifetimes.seconds();
         self.take(now, input);
         self.verify_what_is_due(now);
+        self.adjust_keepalives(now, keepalive);
     }
 
     fn take(&mut self, now: Instant, input: Input) {
@@ -127,8 +135,12 @@ impl Scheduler {
                 return self.for_all(now, Peer::network_changed);
             }
             Input::Found { generation, candidate } if generation == self.generation => {
+                let remapped = self.local.is_remapped(&candidate);
                 let command = self.local.found(now, generation, candidate);
                 self.commands.extend(command);
+                if remapped {
+                    self.for_all(now, Peer::note_remapped);
+                }
             }
             Input::Lost { generation, strategy, endpoint } if generation == self.generation => {
                 self.local.lost(&strategy, endpoint);
@@ -172,11 +184,12 @@ impl Scheduler {
                 });
             }
             Input::CheckAnswered { peer, from, transaction } => {
-                return self.for_one(now, peer, |peer, world| peer.answered(world.now, from, transaction));
+                return self.for_one(now, peer, |peer, world| peer.answered(world, from, transaction));
             }
             Input::Unsendable { peer, to, why } => {
                 return self.for_one(now, peer, |peer, _| peer.cannot_send(to, why));
             }
+            Input::Recalled(learnt) => return self.lifetimes.recall(now, learnt),
             // Said with every event by a loop that may not share the port: only the change is work for the peers.
             Input::PortSharing(possible) if possible == self.port_sharing => return,
             Input::PortSharing(possible) => self.port_sharing = possible,
@@ -187,8 +200,18 @@ impl Scheduler {
 
     /// Does what has become due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let keepalive = self.lifetimes.seconds();
+        self.lifetimes.handle_timeout(now);
         self.do_what_is_due(now);
         self.verify_what_is_due(now);
+        self.adjust_keepalives(now, keepalive);
+    }
+
+    /// Has every peer use the keepalive of this network, if it is another than before.
+    fn adjust_keepalives(&mut self, now: Instant, before: u16) {
+        if self.lifetimes.seconds() != before {
+            self.for_all(now, |_, _| {});
+        }
     }
 
     fn do_what_is_due(&mut self, now: Instant) {
@@ -216,6 +239,7 @@ impl Scheduler {
         let peers = self.peers.values().filter_map(|slot| slot.timeout);
         peers
             .chain(self.local.next_expiry().map(|at| (at, "the end of a candidate's life")))
+            .chain(self.lifetimes.next().map(|at| (at, "what was learnt of keepalives")))
             .chain(self.next_verification().map(|at| (at, "a verification that nobody could decide")))
             .min()
     }
@@ -235,12 +259,18 @@ impl Scheduler {
 
     /// What the event loop should have ready now.
     pub fn demand(&self) -> Demand {
-        let mut demand =
-            Demand { working: false, mapping: false, device_poll: tuning::POLL_SETTLED, relays: self.relays };
+        let mut demand = Demand {
+            working: false,
+            listening: false,
+            mapping: false,
+            device_poll: tuning::POLL_SETTLED,
+            relays: self.relays,
+        };
         let ours_dependent = self.local.mapping() == Mapping::DestinationDependent;
         for Slot { peer, .. } in self.peers.values() {
             let working = matches!(peer.effort, Effort::Round(_));
-            demand.working |= working;
+            demand.working |= working && !peer.is_listening();
+            demand.listening |= peer.is_listening();
             demand.mapping |=
                 working && (ours_dependent || peer.their_mapping() == Mapping::DestinationDependent);
             let awaiting = match &peer.tunnel {
@@ -295,6 +325,12 @@ impl Scheduler {
         self.generation
     }
 
+    /// What was learnt of the network that we are in, if it is another than at the last call: to be kept, and told by
+    /// [`Input::Recalled`] when we are there again.
+    pub fn take_learnt(&mut self) -> Option<Learnt> {
+        self.lifetimes.take_news()
+    }
+
     /// Our own candidates, each with the server's verdict if there is one.
     pub fn candidates(&self) -> impl Iterator<Item = (&Candidate, Option<&Verdict>)> {
         self.local.standing()
@@ -344,6 +380,7 @@ impl Scheduler {
             instance: self.config.instance,
             generation: self.generation,
             local: &self.local,
+            lifetimes: &mut self.lifetimes,
             server: &self.server,
             server_round_trip: self.server_round_trip,
             listening: self.listen_port != 0,
@@ -351,6 +388,7 @@ impl Scheduler {
             rng: &mut self.rng,
             commands: &mut self.commands,
         };
+        slot.peer.use_keepalive(&mut world);
         let relay_before = slot.peer.relay.is_wanted();
         act(&mut slot.peer, &mut world);
         let round = slot.peer.advance(&mut world);

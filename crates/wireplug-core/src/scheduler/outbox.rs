@@ -42,6 +42,7 @@ impl Outbox {
         peer: PublicKey,
         ranking: &Ranking,
         round_started: Instant,
+        doubts: bool,
     ) -> Option<Instant> {
         let Server::Up { since } = world.server else { return None };
         let candidates = world.local.offered(ranking);
@@ -63,7 +64,7 @@ impl Outbox {
         self.revision += 1;
         let version =
             OfferVersion { instance: world.instance, generation: world.generation, revision: self.revision };
-        let offer = Offer { version, candidates: candidates.clone(), mapping };
+        let offer = Offer { version, candidates: candidates.clone(), mapping, doubts };
         world.commands.push_back(Command::Publish { peer, offer });
         self.last = Some(Said { at: world.now, generation: world.generation, candidates, mapping });
         None

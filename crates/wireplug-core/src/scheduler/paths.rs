@@ -221,6 +221,13 @@ impl Paths {
         }
     }
 
+    /// Checks all, quickly.
+    pub(super) fn check_all(&mut self, now: Instant) {
+        for path in self.all.values_mut() {
+            path.start_over(now);
+        }
+    }
+
     /// Ends the checks and keeps what was learnt, for status.
     pub(super) fn end_round(&mut self) {
         for path in self.all.values_mut() {

@@ -8,9 +8,11 @@ use rand::rngs::ChaCha8Rng;
 
 use super::allowed::Barred;
 use super::answers::Answers;
+use super::expiry::Watch;
 use super::flaps::Flaps;
 use super::handshakes::Handshakes;
 use super::io::{Command, Keepalive, PeerView, Stimulus, Unsendable};
+use super::keepalive::Lifetimes;
 use super::local::Local;
 use super::outbox::Outbox;
 use super::paths::{By, Path, Paths};
@@ -27,6 +29,7 @@ pub(super) struct World<'a> {
     pub(super) instance: u64,
     pub(super) generation: u32,
     pub(super) local: &'a Local,
+    pub(super) lifetimes: &'a mut Lifetimes,
     pub(super) server: &'a Server,
     pub(super) server_round_trip: Duration,
     pub(super) listening: bool,
@@ -84,6 +87,8 @@ pub(super) struct Round {
     pub(super) elsewhere: bool,
     /// The tunnel was up and is doubted since then.
     pub(super) doubting: bool,
+    /// What it may show of our NAT.
+    pub(super) watch: Watch,
     /// When the choice is to be looked at again.
     pub(super) decide_at: Option<Instant>,
     /// The next of the endpoints that are tried unproven, where nothing can be proven.
@@ -107,6 +112,8 @@ pub(super) enum Cause {
     Roamed,
     /// The peer wants to reach us: it listens already, and an answer to every offer would never end.
     Called,
+    /// The peer's tunnel to us is silent.
+    Doubted,
     /// The peer wants to reach us, from another network than before.
     Moved,
     /// The tunnel is silent.
@@ -119,6 +126,8 @@ pub(super) struct Peer {
     pub(super) role: Role,
     pub(super) ranking: Ranking,
     pub(super) view: Option<PeerView>,
+    /// Our keepalive in this network, in seconds.
+    pub(super) keepalive: u16,
     pub(super) offers: Vec<Offer>,
     pub(super) suggested: Vec<RemoteCandidate>,
     pub(super) paths: Paths,
@@ -148,6 +157,7 @@ impl Peer {
             role,
             ranking,
             view: None,
+            keepalive: KEEPALIVE,
             offers: Vec::new(),
             suggested: Vec::new(),
             paths: Paths::default(),
@@ -202,7 +212,7 @@ impl Peer {
         let runs_wireplug = !self.offers.is_empty();
         let off = self.view.as_ref().is_some_and(|view| view.keepalive == Keepalive::Off);
         if runs_wireplug && off {
-            self.update(world, None, Stimulus::TurnOn(KEEPALIVE));
+            self.update(world, None, Stimulus::TurnOn(self.keepalive));
         }
     }
 
@@ -263,6 +273,7 @@ impl Peer {
             self.failures = 0;
             self.reason = None;
         }
+        let doubts = offer.doubts;
         if elsewhere {
             self.flaps.forget();
             self.paths.void_proofs(world.now);
@@ -285,8 +296,18 @@ impl Peer {
                 self.paths.hurry(world.now);
             }
             Effort::Rest | Effort::Pause { .. } => {
-                self.begin_round(world, if elsewhere { Cause::Moved } else { Cause::Called });
+                self.begin_round(
+                    world,
+                    match (elsewhere, doubts) {
+                        (true, _) => Cause::Moved,
+                        (false, true) => Cause::Doubted,
+                        (false, false) => Cause::Called,
+                    },
+                );
             }
+        }
+        if news {
+            self.stop_listening(world.now);
         }
     }
 
@@ -333,12 +354,14 @@ impl Peer {
         if matches!(self.effort, Effort::Pause { .. }) {
             self.begin_round(world, Cause::Called);
         }
+        self.stop_listening(world.now);
         if matches!(self.effort, Effort::Round(_)) && self.paths.asked(world.now, from, tier) && nominated {
             self.nominated = Some(from);
         }
     }
 
-    pub(super) fn answered(&mut self, now: Instant, from: Endpoint, transaction: TransactionId) {
+    pub(super) fn answered(&mut self, world: &mut World<'_>, from: Endpoint, transaction: TransactionId) {
+        let now = world.now;
         if matches!(self.effort, Effort::Round(_)) && self.paths.answered(now, from, transaction) {
             let path = self.paths.get(from).filter(|path| !path.is_relayed());
             self.round_trip = path.and_then(Path::proof).map(|proof| proof.rtt).or(self.round_trip);
@@ -347,6 +370,7 @@ impl Peer {
             {
                 up.reassure();
             }
+            self.note_opened(world, from);
         }
     }
 
@@ -378,12 +402,15 @@ impl Peer {
         if self.view.is_none() {
             return;
         }
+        let watch = self.watch(world.now, cause);
         self.paths.begin_round(world.now, self.flaps.any());
         self.nominated = None;
         if let Some(endpoint) = self.view.as_ref().and_then(|view| view.endpoint) {
             self.paths.add_in_use(world.now, endpoint);
         }
-        if !matches!(cause, Cause::Called | Cause::Moved) || !self.outbox.has_told(world.generation) {
+        if !matches!(cause, Cause::Called | Cause::Doubted | Cause::Moved)
+            || !self.outbox.has_told(world.generation)
+        {
             self.outbox.mark();
         }
         self.effort = Effort::Round(Round {
@@ -392,6 +419,7 @@ impl Peer {
             met: (!self.offers.is_empty()).then_some(world.now),
             elsewhere: matches!(cause, Cause::Roamed | Cause::Moved),
             doubting: cause == Cause::Doubt,
+            watch,
             decide_at: None,
             unproven: 0,
             unproven_until: None,
@@ -424,7 +452,7 @@ impl Peer {
     /// What makes WireGuard send to a new endpoint at once.
     pub(super) fn stimulus(&self) -> Stimulus {
         match self.view.as_ref().map(|view| view.keepalive) {
-            Some(Keepalive::Off) | None => Stimulus::TurnOn(KEEPALIVE),
+            Some(Keepalive::Off) | None => Stimulus::TurnOn(self.keepalive),
             Some(Keepalive::Ours(seconds)) => Stimulus::Restart(seconds),
             Some(Keepalive::Theirs(_)) => Stimulus::Packet,
         }

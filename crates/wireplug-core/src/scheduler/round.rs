@@ -30,8 +30,9 @@ impl Peer {
             return Some((at, "the next search for something better than a relay"));
         }
         let Effort::Round(round) = &self.effort else { return None };
-        let started = round.started;
-        let offer = self.outbox.advance(world, self.key, &self.ranking, started);
+        let (started, doubting) = (round.started, round.doubting);
+        let offer = self.outbox.advance(world, self.key, &self.ranking, started, doubting);
+        let listening = self.listen(world.now);
         self.send_checks(world);
         self.choose(world);
         self.end_if_over(world);
@@ -47,8 +48,9 @@ impl Peer {
             Tunnel::Trying(attempt) => Some(attempt.until),
             Tunnel::Down | Tunnel::Up(_) => None,
         };
-        let checks = self.paths.next_due(world.checks_by());
+        let checks = self.paths.next_due(world.checks_by()).filter(|_| listening.is_none());
         [
+            (listening, "the end of listening"),
             (offer, "an offer"),
             (checks, "a check"),
             (attempt, "a handshake that takes too long"),
@@ -82,7 +84,7 @@ impl Peer {
     }
 
     fn send_checks(&mut self, world: &mut World<'_>) {
-        if !world.listening {
+        if !world.listening || self.is_listening() {
             return;
         }
         let by = world.checks_by();

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::io::{Handshake, PeerView};
+use super::io::{Handshake, Keepalive, PeerView};
 use super::tuning::{
-    LATE_PACKETS, POLL_ASKING, POLL_SETTLED, REASSERTIONS, RENEWAL, SESSION_LIFE, SILENCE_WHEN_SENDING,
-    SILENCE_WORTH_A_CHECK, STILL_SENDING, USUAL_FOR, keepalives_worth, put_right_gap,
+    KEEPALIVE, KEEPALIVE_BYTES, LATE_PACKETS, POLL_ASKING, POLL_SETTLED, REASSERTIONS, RENEWAL, SESSION_LIFE,
+    SILENCE_WHEN_SENDING, SILENCE_WORTH_A_CHECK, STILL_SENDING, USUAL_FOR, keepalives_worth, put_right_gap,
 };
 use crate::Endpoint;
 
@@ -48,6 +48,12 @@ pub(super) struct Up {
     tx_when_heard: u64,
     /// What we send and hear nothing of.
     asking: Option<Asking>,
+    /// The last look before the last packet, sent or received.
+    passed: Instant,
+    /// The last look that showed more than keepalives, sent or received.
+    busy: Instant,
+    /// Before we began to send what has had no answer yet, how long there was nothing but keepalives.
+    quiet_before: Option<Duration>,
     /// The longest silence that was usual lately, and when it was.
     usual: Option<(Duration, Instant)>,
     /// Our last move of it, while late packets may still undo it.
@@ -127,6 +133,9 @@ impl Up {
             usual: None,
             tx_when_heard: view.tx_bytes,
             asking: None,
+            passed: now,
+            busy: now,
+            quiet_before: None,
             moved: None,
             unsettled: None,
         }
@@ -210,6 +219,21 @@ impl Up {
         self.asking.as_ref().map(|asking| asking.seen + SILENCE_WHEN_SENDING)
     }
 
+    /// How long there has been nothing but keepalives, as far as was looked.
+    pub(super) fn quiet(&self) -> Duration {
+        self.looked - self.busy
+    }
+
+    /// When the last packet went through, sent or received, at the earliest.
+    pub(super) fn passed(&self) -> Instant {
+        self.passed
+    }
+
+    /// How long there had been nothing but keepalives before we began to send what has had no answer yet.
+    pub(super) fn quiet_before_asking(&self) -> Option<Duration> {
+        self.quiet_before
+    }
+
     /// How long to wait until the next look.
     pub(super) fn poll(&self) -> Duration {
         let hurried = self.asking.as_ref().is_some_and(|asking| !asking.reassured);
@@ -243,6 +267,7 @@ impl Up {
         }
         let before = std::mem::replace(&mut self.looked, now);
         let sends = view.tx_bytes > self.tx;
+        self.note_quiet(now, before, view);
         self.tx = view.tx_bytes;
         if view.rx_bytes > self.rx {
             if let Some(asking) = self.asking.take() {
@@ -253,8 +278,27 @@ impl Up {
             (self.heard, self.heard_after) = (now, before);
         } else if let Some(asking) = &mut self.asking {
             asking.sent = if sends { now } else { asking.sent };
-        } else if view.tx_bytes.saturating_sub(self.tx_when_heard) > keepalives_worth(now - self.heard) {
+        } else if view.tx_bytes.saturating_sub(self.tx_when_heard)
+            > keepalives_worth(now - self.heard, every(view))
+        {
             self.asking = Some(Asking { since: before, seen: now, sent: now, reassured: false });
+        }
+    }
+
+    fn note_quiet(&mut self, now: Instant, before: Instant, view: &PeerView) {
+        let (sent, heard) = (view.tx_bytes.saturating_sub(self.tx), view.rx_bytes.saturating_sub(self.rx));
+        let keepalives = KEEPALIVE_BYTES * (1 + (now - before).as_secs() / u64::from(every(view).max(1)));
+        let busy = sent.max(heard) > keepalives;
+        if heard > 0 {
+            self.quiet_before = None;
+        } else if busy && self.quiet_before.is_none() {
+            self.quiet_before = Some(before - self.busy);
+        }
+        if busy {
+            self.busy = now;
+        }
+        if sent.max(heard) > 0 {
+            self.passed = before;
         }
     }
 
@@ -322,6 +366,14 @@ impl Tunnel {
 
 fn stamp(view: &PeerView) -> Option<u128> {
     view.handshake.map(|handshake| handshake.stamp)
+}
+
+/// The keepalive, in seconds; where there is none, more often than is sent unasked.
+fn every(view: &PeerView) -> u16 {
+    match view.keepalive {
+        Keepalive::Off => KEEPALIVE,
+        Keepalive::Ours(seconds) | Keepalive::Theirs(seconds) => seconds,
+    }
 }
 
 fn has_session(view: &PeerView) -> bool {

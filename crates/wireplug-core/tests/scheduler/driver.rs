@@ -55,7 +55,7 @@ pub(crate) fn own(at: &str, strategy: &str, tier: Tier, proof: Proof) -> Candida
 
 pub(crate) fn offer(instance: u64, revision: u32, candidates: Vec<RemoteCandidate>) -> Offer {
     let version = OfferVersion { instance, generation: 1, revision };
-    Offer { version, candidates, mapping: Mapping::Fixed }
+    Offer { version, candidates, mapping: Mapping::Fixed, doubts: false }
 }
 
 /// A check that the scheduler sent.
@@ -212,7 +212,7 @@ impl Driver {
                 Command::Update { endpoint, stimulus, .. } => {
                     self.updates.push((endpoint, stimulus));
                     self.view.endpoint = endpoint.or(self.view.endpoint);
-                    if let Stimulus::TurnOn(seconds) = stimulus {
+                    if let Stimulus::TurnOn(seconds) | Stimulus::Adjust(seconds) = stimulus {
                         self.view.keepalive = Keepalive::Ours(seconds);
                     }
                 }

@@ -21,12 +21,17 @@ impl Daemon {
             }
             self.follow_relays(now);
             self.follow_router();
-            let wanted = self.scheduler.demand().working;
-            if self.port_open && !wanted {
+            let demand = self.scheduler.demand();
+            let wanted = demand.working;
+            if self.works && !wanted {
                 self.verifier.start_over(now, &mut self.chance);
                 self.punch.rest();
             }
-            self.port_open = wanted;
+            self.works = wanted;
+            self.port_open = wanted || demand.listening;
+            if let Some(learnt) = self.scheduler.take_learnt() {
+                self.learnt.insert(self.addresses.clone(), learnt);
+            }
             if !(wanted && self.run_strategies(now)) {
                 return;
             }
@@ -96,7 +101,7 @@ impl Daemon {
     fn update(&mut self, peer: PublicKey, endpoint: Option<Endpoint>, stimulus: Stimulus) {
         let keepalive = match stimulus {
             Stimulus::None | Stimulus::Packet => None,
-            Stimulus::TurnOn(seconds) => Some(seconds),
+            Stimulus::TurnOn(seconds) | Stimulus::Adjust(seconds) => Some(seconds),
             Stimulus::Restart(seconds) => {
                 self.effects.push(Effect::Set { peer, endpoint: None, keepalive: Some(0) });
                 Some(seconds)

@@ -105,6 +105,16 @@ impl World {
         }
     }
 
+    /// The routers before a host keep unused mappings for another time from now on.
+    pub fn set_lifetime(&mut self, index: usize, lifetime: Time) {
+        self.trace.line(self.now, || format!("mappings of host {index} live {lifetime:?}"));
+        for id in &self.hosts[index].routers {
+            if let Some(nat) = &mut self.net.router_mut(*id).nat {
+                nat.set_timeout(lifetime);
+            }
+        }
+    }
+
     /// Breaks or mends the way between the two hosts.
     pub fn cut(&mut self, cut: Cut) {
         self.trace.line(self.now, || format!("cut: {cut:?}"));
