@@ -29,20 +29,32 @@ struct Entry {
     before: Option<u16>,
     /// What we set.
     ours: u16,
+    /// What was ours until then: while the device may have the one or the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    earlier: Option<u16>,
 }
 
 impl Keepalives {
     /// Notes that we are about to set `ours` seconds for a peer whose keepalive is `current`. A value that
     /// is ours already does not become the person's. Returns whether the record changed: write it first.
     pub fn take(&mut self, peer: PublicKey, current: Option<u16>, ours: u16) -> bool {
-        let before = if self.is_ours(&peer, current) { self.entries[&peer].before } else { current };
-        let entry = Entry { before, ours };
+        let known = self.entries.get(&peer).filter(|_| self.is_ours(&peer, current));
+        let before = known.map_or(current, |entry| entry.before);
+        let earlier = current.filter(|seconds| known.is_some() && *seconds != ours);
+        let entry = Entry { before, ours, earlier };
         self.entries.insert(peer, entry) != Some(entry)
+    }
+
+    /// Notes that the device has what was taken last: what was ours before that is not, if anybody sets it now. Returns
+    /// whether the record changed.
+    pub fn settle(&mut self, peer: &PublicKey) -> bool {
+        self.entries.get_mut(peer).is_some_and(|entry| entry.earlier.take().is_some())
     }
 
     /// Whether a peer's keepalive, as the device has it now, is the one that we set.
     pub fn is_ours(&self, peer: &PublicKey, current: Option<u16>) -> bool {
-        self.entries.get(peer).is_some_and(|entry| current == Some(entry.ours))
+        let is = |entry: &Entry| current == Some(entry.ours) || current == entry.earlier;
+        current.is_some() && self.entries.get(peer).is_some_and(is)
     }
 
     /// Takes a peer out of the record and says what to set on the device, in seconds, 0 being off; `None` if the
@@ -123,6 +135,22 @@ mod tests {
     use super::*;
 
     const PEER: PublicKey = PublicKey::from_bytes([7; 32]);
+
+    #[test]
+    fn one_that_replaces_ours_is_ours_whether_or_not_the_device_has_it_yet() {
+        for before in [None, Some(120)] {
+            let mut record = Keepalives::default();
+            assert!(record.take(PEER, before, 25));
+            assert!(record.take(PEER, Some(25), 12));
+            for current in [25, 12] {
+                assert!(record.is_ours(&PEER, Some(current)), "killed before or after it was set");
+                assert_eq!(record.clone().give_back(&PEER, Some(current)), Some(before.unwrap_or(0)));
+            }
+            assert!(record.settle(&PEER) && !record.settle(&PEER));
+            assert!(record.is_ours(&PEER, Some(12)) && !record.is_ours(&PEER, Some(25)), "set by hand");
+            assert!(!record.is_ours(&PEER, None));
+        }
+    }
 
     #[test]
     fn what_was_there_is_given_back() {

@@ -90,9 +90,13 @@ impl DeviceTask {
         let plain = |keepalive| PeerUpdate { endpoint, keepalive };
         match stimulus {
             Stimulus::None => self.device.update_peer(peer, plain(None)).await,
-            Stimulus::TurnOn(seconds) => {
+            Stimulus::TurnOn(seconds) | Stimulus::Adjust(seconds) => {
                 self.take_keepalive(peer, seconds);
-                self.device.update_peer(peer, plain(Some(seconds))).await
+                self.device.update_peer(peer, plain(Some(seconds))).await?;
+                if self.keepalives.settle(&peer) {
+                    self.write_record();
+                }
+                Ok(())
             }
             Stimulus::Restart(seconds) => {
                 self.device.update_peer(peer, plain(Some(0))).await?;
@@ -110,13 +114,17 @@ impl DeviceTask {
     fn take_keepalive(&mut self, peer: PublicKey, seconds: u16) {
         let known = self.state.peers.iter().find(|known| known.public_key == peer);
         let current = known.and_then(|known| known.keepalive);
-        if self.keepalives.take(peer, current, seconds)
-            && let Err(error) = self.record.write(&self.keepalives)
-        {
-            warn!(%error, "our keepalive cannot be recorded: after a crash it would count as yours");
+        if self.keepalives.take(peer, current, seconds) {
+            self.write_record();
         }
         if let Some(known) = self.state.peers.iter_mut().find(|known| known.public_key == peer) {
             known.keepalive = Some(seconds);
+        }
+    }
+
+    fn write_record(&self) {
+        if let Err(error) = self.record.write(&self.keepalives) {
+            warn!(%error, "our keepalive cannot be recorded: after a crash it would count as yours");
         }
     }
 

@@ -302,7 +302,7 @@ impl Session<'_> {
         loop {
             let demand = self.scheduler.demand();
             let own = !self.bindings.is_empty() || !self.verifications.is_idle() || self.relays.is_binding();
-            self.port.need(demand.working || own);
+            self.port.need(demand.working || demand.listening || own);
             if !self.port.is_possible() {
                 self.scheduler.handle(now(), Input::PortSharing(false));
             }
