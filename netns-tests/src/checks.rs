@@ -3,13 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use wireplug_core::Tier;
+
 use crate::cmd::wait_for;
 use crate::daemon::{Daemon, PeerStatus};
 use crate::error::{LabError, Result};
 use crate::nat::{Nat, WIREGUARD_PORT};
-use crate::outcome::needs_mapping;
 use crate::pair::{End, Pair};
 use crate::ping::Ping;
+use crate::place::{End as PathEnd, between, needs_mapping};
 
 /// How long a daemon may take to say that a peer is unreachable.
 pub const UNREACHABLE_LIMIT: Duration = Duration::from_secs(45);
@@ -33,6 +35,55 @@ impl Leg {
 }
 
 impl Pair {
+    /// Checks that a connected pair has come to this path: what is true of all such paths ([`Self::check_direct`],
+    /// [`Self::check_relayed`], [`Self::check_neighbours`]), and where both sides send to ([`Self::path`]).
+    ///
+    /// # Errors
+    /// Naming what is not as it must be.
+    pub fn check_path(&self, daemons: &[Daemon; 2], expected: Tier) -> Result<()> {
+        match expected {
+            Tier::Lan => self.check_neighbours(daemons)?,
+            Tier::Direct | Tier::Punched | Tier::Mapped => self.check_direct(daemons)?,
+            Tier::Relay | Tier::RelayTls => self.check_relayed(daemons)?,
+        }
+        let path = self.path()?;
+        if path == expected {
+            return Ok(());
+        }
+        Err(LabError::unexpected(format!("the path is {path:?}, but must be {expected:?}")))
+    }
+
+    /// The path in use, by where WireGuard on both sides sends to.
+    ///
+    /// # Errors
+    /// When a side sends nowhere, or to where the other is not.
+    pub fn path(&self) -> Result<Tier> {
+        let [a, b] = self.both_ways();
+        let ends = [self.path_end(a)?, self.path_end(b)?];
+        Ok(between([self.a.host.nat(), self.b.host.nat()], ends))
+    }
+
+    fn path_end(&self, (here, there): (&End, &End)) -> Result<PathEnd> {
+        let endpoint = here.wireguard.endpoint(there.wireguard.public_key())?;
+        let end = endpoint.and_then(|endpoint| {
+            let (ip, port) = (endpoint.ip(), endpoint.port());
+            let nat = there.host.nat();
+            match () {
+                () if ip.is_loopback() => Some(PathEnd::RelayTls),
+                () if self.server.is_relay(endpoint) => Some(PathEnd::Relay),
+                () if there.host.addresses().contains(&ip) && self.sites.len() == 1 => Some(PathEnd::Lan),
+                () if there.host.addresses().contains(&ip) => Some(PathEnd::Host),
+                () if !there.host.public_addresses().contains(&ip) => None,
+                () if nat.gateway().is_some() && port == WIREGUARD_PORT => Some(PathEnd::Mapped),
+                () => Some(PathEnd::Nat),
+            }
+        });
+        end.ok_or_else(|| {
+            let (here, there) = (here.host.label(), there.host.label());
+            LabError::unexpected(format!("WireGuard of {here} sends to {endpoint:?}, where {there} is not"))
+        })
+    }
+
     /// Checks that the tunnel carries `count` pings at 10 ms without a gap.
     ///
     /// # Errors
@@ -146,7 +197,13 @@ impl End {
     /// When it sends somewhere else, or nowhere.
     pub fn check_endpoint(&self, there: &Self) -> Result<SocketAddr> {
         let endpoint = self.wireguard.endpoint(there.wireguard.public_key())?;
-        let address = there.host.public_addresses()[0];
+        // The preferred one of those that this side has the family of.
+        let reached = there
+            .host
+            .public_addresses()
+            .iter()
+            .find(|address| self.host.addresses().iter().any(|own| own.is_ipv4() == address.is_ipv4()));
+        let address = *reached.ok_or_else(|| LabError::unexpected("the two have no family in common"))?;
         let (here, beyond) = (self.host.nat(), there.host.nat());
         // A mapping has the port that it was asked for: WireGuard's own, which nobody else wants here.
         let mapped = needs_mapping(here, beyond).then_some(WIREGUARD_PORT);

@@ -3,7 +3,7 @@
 //! [`Lab::new`] makes an internet of its own. [`Lab::site`] adds a customer behind a [`Nat`], [`Site::host`]
 //! a computer there, [`Host::wireguard`] a real WireGuard interface on it. [`Lab::server`] runs
 //! `wireplug-serverd`, [`Host::wireplug`] the daemon. [`Pair`] puts two of them together: the matrix,
-//! `cargo xtask demo` and `cargo xtask bench` all use it.
+//! `cargo xtask demo` and `cargo xtask bench` all use it. A [`Cell`] of the matrix is judged by the simulator's oracle.
 //!
 //! Nothing in a lab reaches the world outside, and everything in it goes with the [`Lab`]. What a
 //! killed test leaves behind, the next lab sweeps up.
@@ -12,6 +12,7 @@
 
 mod avahi;
 mod binaries;
+mod cell;
 mod checks;
 mod cmd;
 mod daemon;
@@ -26,9 +27,9 @@ mod lab;
 mod load;
 mod namespace;
 mod nat;
-mod outcome;
 mod pair;
 mod ping;
+mod place;
 mod process;
 mod roam;
 mod server;
@@ -38,6 +39,7 @@ mod wireguard;
 
 pub use avahi::Avahi;
 pub use binaries::Binaries;
+pub use cell::{Cell, Measured};
 pub use checks::UNREACHABLE_LIMIT;
 pub use cmd::wait_for;
 pub use daemon::{Daemon, InterfaceStatus, PeerStatus};
@@ -52,11 +54,12 @@ pub use load::{
 };
 pub use namespace::{Namespace, abandon_labs};
 pub use nat::{FIXED_PORT, Nat, WIREGUARD_PORT};
-pub use outcome::{Outcome, expected};
 pub use pair::{CONNECT_LIMIT, End, Pair, PairOptions};
 pub use ping::{Answer, Ping, Pinging, Pings};
+pub use place::{End as PathEnd, expected};
 pub use process::Process;
 pub use server::{STUN_PORT, Server};
 pub use site::Site;
 pub use stream::Stream;
 pub use wireguard::{Peer, PeerState, Wireguard, wireguard_at};
+pub use wireplug_core::Tier;

@@ -41,30 +41,30 @@ pub enum Nat {
     SymmetricNatPmp,
     /// As [`Self::Symmetric`], and the router maps ports for who asks by PCP.
     SymmetricPcp,
+    /// As [`Self::None`], and the host's own firewall lets nothing in but answers.
+    ClosedHost,
 }
 
 impl Nat {
-    /// The kinds of NAT that the matrix has.
-    pub const MATRIX: [Self; 6] =
+    /// The kinds of plain NAT over IPv4, and none.
+    pub const PLAIN: [Self; 6] =
         [Self::None, Self::FullCone, Self::PortPreserving, Self::Fixed, Self::Symmetric, Self::Cgnat];
 
-    /// The kinds with a router that maps ports when it is asked.
-    pub const GATEWAYS: [Self; 3] = [Self::SymmetricUpnpIgd, Self::SymmetricNatPmp, Self::SymmetricPcp];
-
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::None,
         Self::FullCone,
         Self::PortPreserving,
         Self::Fixed,
         Self::Symmetric,
         Self::Cgnat,
-        Self::Ipv6Firewall,
-        Self::DualStack,
-        Self::UdpBlocked,
         Self::SymmetricUpnpIgd,
         Self::SymmetricNatPmp,
         Self::SymmetricPcp,
+        Self::UdpBlocked,
+        Self::ClosedHost,
+        Self::Ipv6Firewall,
+        Self::DualStack,
     ];
 
     /// The name in tests and on the command line.
@@ -82,6 +82,7 @@ impl Nat {
             Self::SymmetricUpnpIgd => "symmetric-upnp-igd",
             Self::SymmetricNatPmp => "symmetric-nat-pmp",
             Self::SymmetricPcp => "symmetric-pcp",
+            Self::ClosedHost => "closed-host",
         }
     }
 
@@ -93,6 +94,11 @@ impl Nat {
             Self::SymmetricPcp => Some("pcp"),
             _ => None,
         }
+    }
+
+    /// Whether a router stands before the host, with a LAN.
+    pub fn has_router(self) -> bool {
+        !matches!(self, Self::None | Self::ClosedHost)
     }
 
     /// Which families the customer's link has.
@@ -107,9 +113,12 @@ impl Nat {
     /// The outer port of the host's WireGuard, as every peer sees it; none where each peer sees another.
     pub fn outer_port(self) -> Option<u16> {
         match self {
-            Self::None | Self::PortPreserving | Self::Cgnat | Self::Ipv6Firewall | Self::DualStack => {
-                Some(WIREGUARD_PORT)
-            }
+            Self::None
+            | Self::ClosedHost
+            | Self::PortPreserving
+            | Self::Cgnat
+            | Self::Ipv6Firewall
+            | Self::DualStack => Some(WIREGUARD_PORT),
             Self::FullCone | Self::Fixed => Some(FIXED_PORT),
             Self::Symmetric
             | Self::UdpBlocked
@@ -126,7 +135,7 @@ impl Nat {
         let masquerade = "oifname wan0 masquerade\n";
         let random = "oifname wan0 masquerade random,fully-random\n";
         let (post, pre) = match self {
-            Self::None | Self::Ipv6Firewall => (String::new(), String::new()),
+            Self::None | Self::ClosedHost | Self::Ipv6Firewall => (String::new(), String::new()),
             Self::FullCone => (fixed + masquerade, forwarded),
             Self::Fixed => (fixed + masquerade, String::new()),
             Self::PortPreserving | Self::Cgnat | Self::UdpBlocked => (masquerade.to_owned(), String::new()),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::binaries::Binaries;
 use crate::cmd::patient;
@@ -219,14 +219,35 @@ name = \"{name}\"
             .map_err(|_| LabError::unexpected("a ping was answered before the second daemon was started"))
     }
 
-    /// Pings from `a` until the first answer, at most `limit` long.
+    /// As [`Self::measure_connect`] without traffic, giving the daemons and the time of the first answer.
+    ///
+    /// # Errors
+    /// When nothing answers within a minute.
+    pub fn connect_measured(&self, settle: Duration) -> Result<([Daemon; 2], SystemTime)> {
+        let first = self.a.wireplug()?;
+        let ping = Ping::fast(self.b.wireguard.address(), pings_in(settle + MEASURE_LIMIT));
+        let pinging = self.a.host.ping_until_answered(ping, Some(&self.a.wireguard))?;
+        thread::sleep(settle);
+        let second = self.b.wireplug()?;
+        Ok(([first, second], first_answer(&pinging.wait()?, MEASURE_LIMIT)?))
+    }
+
+    /// Whether WireGuard on both sides sends, and not to the server.
+    pub fn is_direct(&self) -> bool {
+        self.both_ways().into_iter().all(|(here, _)| {
+            let endpoint = here.wireguard.first_endpoint();
+            endpoint.is_some_and(|at| !at.ip().is_loopback() && !self.server.is_relay(at))
+        })
+    }
+
+    /// Pings from `a` until the first answer, at most `limit` long; gives its time.
     ///
     /// # Errors
     /// When nothing answers.
-    pub fn wait_for_ping(&self, limit: Duration) -> Result<()> {
+    pub fn wait_for_ping(&self, limit: Duration) -> Result<SystemTime> {
         let ping = Ping::fast(self.b.wireguard.address(), pings_in(limit));
         let pings = self.a.host.ping_until_answered(ping, Some(&self.a.wireguard))?.wait()?;
-        first_answer(&pings, limit).map(drop)
+        first_answer(&pings, limit)
     }
 }
 
@@ -250,7 +271,7 @@ impl End {
     }
 }
 
-fn first_answer(pings: &Pings, limit: Duration) -> Result<std::time::SystemTime> {
+fn first_answer(pings: &Pings, limit: Duration) -> Result<SystemTime> {
     pings.first_answer().ok_or_else(|| LabError::Timeout {
         what: format!("a ping through the tunnel to be answered ({} were sent)", pings.sent),
         after: limit,

@@ -35,7 +35,7 @@ impl Lab {
     pub fn site(&self, label: &str, nat: Nat) -> Result<Site> {
         let shared = Arc::clone(self.shared());
         let mut site = Site { shared, label: label.to_owned(), nat, behind: None, hosts: 0 };
-        if nat != Nat::None {
+        if nat.has_router() {
             site.make_router()?;
         }
         Ok(site)
@@ -93,6 +93,9 @@ impl Site {
         let (addresses, public) = self.link(&namespace, number)?;
         let shared = Arc::clone(&self.shared);
         let host = Host { shared, namespace, label, nat: self.nat, addresses, public };
+        if self.nat == Nat::ClosedHost {
+            host.close_firewall()?;
+        }
         Ok(host)
     }
 

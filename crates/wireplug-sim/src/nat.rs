@@ -178,6 +178,10 @@ impl Nat {
     fn come_in(&mut self, now: Time, source: SocketAddr, outer_port: u16) -> Option<usize> {
         let &(_, inner) = self.mapped.iter().find(|(outer, _)| *outer == outer_port)?;
         let permission = Permission { destination: source, used: now };
+        // It is answered by it also where it was sent to without before. (Linux keeps both apart and shows the inner host
+        // another source port instead.)
+        let mapping = self.behaviour.mapping;
+        self.entries.retain(|e| e.inner != inner || !same(mapping, e.made_for, source));
         let entry = Entry { inner, made_for: source, outer_port, used: now, permitted: vec![permission] };
         self.entries.push(entry);
         Some(self.entries.len() - 1)

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use wireplug_lab::{
-    CONNECT_LIMIT, Daemon, End, Nat, Outcome, Pair, PairOptions, PeerStatus, Ping, UNREACHABLE_LIMIT,
-    expected,
+    CONNECT_LIMIT, Daemon, End, Nat, Pair, PairOptions, PeerStatus, Ping, Tier, UNREACHABLE_LIMIT, expected,
 };
 
 use crate::story::{LOG_FILTER, Story};
@@ -41,6 +40,7 @@ fn introduce(pair: &Pair) -> Result<()> {
         let own = list(here.host.addresses());
         let place = match nat {
             Nat::None => format!("{own}, a public host"),
+            Nat::ClosedHost => format!("{own}, a public host whose firewall lets nothing new in"),
             Nat::Ipv6Firewall => format!("{own}, behind a firewall that lets nothing new in"),
             _ => format!("{own}, seen from outside as {} ({nat})", list(here.host.public_addresses())),
         };
@@ -57,21 +57,21 @@ fn introduce(pair: &Pair) -> Result<()> {
     Ok(())
 }
 
-/// Starts the daemons and reports what they do, until the outcome is there.
-fn tell(pair: &Pair, outcome: Outcome) -> Result<()> {
+/// Starts the daemons and reports what they do, until the path is there.
+fn tell(pair: &Pair, path: Tier) -> Result<()> {
     println!("\nStarting `wireplug` on a, then on b:\n");
     let ping = Ping { count: u16::MAX, ..Ping::fast(pair.b.wireguard.address(), 1) };
     let pinging = pair.a.host.ping_until_answered(ping, Some(&pair.a.wireguard))?;
     let started = Instant::now();
     let daemons = [pair.a.wireplug()?, pair.b.wireplug()?];
     let mut story = Story::new(daemons[0].process().started());
-    let limit = if outcome == Outcome::Direct { CONNECT_LIMIT } else { UNREACHABLE_LIMIT };
+    let limit = if path.is_relayed() { UNREACHABLE_LIMIT } else { CONNECT_LIMIT };
     let ends = loop {
         story.go_on(pair, &daemons);
         let states = states(pair, &daemons)?;
         let all =
             |state: &str| states.iter().all(|peer| peer.as_ref().is_some_and(|peer| peer.state == state));
-        let connected = all("connected") || all("relayed") && outcome == Outcome::Unreachable;
+        let connected = all("connected") || all("relayed") && path.is_relayed();
         if pinging.is_done() && connected || all("unreachable") {
             // What was logged while the states were asked for.
             story.go_on(pair, &daemons);

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use wireplug_lab::{Binaries, Nat, Outcome, Pair, PairOptions, expected};
+use wireplug_lab::{Binaries, Nat, Pair, PairOptions, expected};
 
 use crate::{cargo, packages};
 
@@ -93,9 +93,9 @@ pub(crate) fn run(arguments: &ConnectArguments) -> Result<()> {
 /// The pairs that were asked for, or all that can be direct.
 fn pairs(asked: &[String]) -> Result<Vec<[Nat; 2]>> {
     if asked.is_empty() {
-        let squared = Nat::MATRIX.into_iter().flat_map(|a| Nat::MATRIX.map(|b| [a, b]));
+        let squared = Nat::PLAIN.into_iter().flat_map(|a| Nat::PLAIN.map(|b| [a, b]));
         let ipv6 = [Nat::Ipv6Firewall; 2];
-        return Ok(squared.chain([ipv6]).filter(|[a, b]| expected(*a, *b) == Outcome::Direct).collect());
+        return Ok(squared.chain([ipv6]).filter(|[a, b]| !expected(*a, *b).is_relayed()).collect());
     }
     let parse = |text: &String| {
         let (a, b) =
