@@ -24,6 +24,7 @@ mod handshakes;
 mod io;
 mod keepalive;
 mod local;
+mod needs;
 mod outbox;
 mod paths;
 mod peer;
@@ -52,8 +53,8 @@ pub use status::{PeerStatus, Reason, State};
 use crate::{Candidate, Endpoint, Mapping, PublicKey, TransactionId};
 use keepalive::Lifetimes;
 use local::Local;
-use peer::{Effort, Peer, Role, Server, World};
-use tunnel::Tunnel;
+use needs::{AllNeeds, Due, Needs};
+use peer::{Peer, Role, Server, World};
 
 /// What a scheduler is made from.
 #[derive(Debug, Clone)]
@@ -82,6 +83,7 @@ pub struct Scheduler {
     port_sharing: bool,
     listen_port: u16,
     peers: BTreeMap<PublicKey, Slot>,
+    needs: AllNeeds,
     rng: ChaCha8Rng,
     commands: VecDeque<Command>,
     changed: BTreeSet<PublicKey>,
@@ -92,7 +94,8 @@ pub struct Scheduler {
 #[derive(Debug)]
 struct Slot {
     peer: Peer,
-    timeout: Option<(Instant, &'static str)>,
+    timeout: Option<Due>,
+    needs: Needs,
     /// The reason that was there when the peer changed last.
     told: Option<Reason>,
 }
@@ -111,6 +114,7 @@ impl Scheduler {
             port_sharing: true,
             listen_port: 0,
             peers: BTreeMap::new(),
+            needs: AllNeeds::default(),
             rng,
             commands: VecDeque::new(),
             changed: BTreeSet::new(),
@@ -218,13 +222,7 @@ impl Scheduler {
         if self.local.expire(now) {
             return self.for_all(now, |_, _| {});
         }
-        let due: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|(_, slot)| slot.timeout.is_some_and(|(at, _)| at <= now))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in due {
+        for key in self.needs.due(now) {
             self.for_one(now, key, |_, _| {});
         }
     }
@@ -236,8 +234,8 @@ impl Scheduler {
 
     /// When [`Scheduler::handle_timeout`] wants to be called, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let peers = self.peers.values().filter_map(|slot| slot.timeout);
-        peers
+        let peer = self.needs.first_due().and_then(|key| self.peers.get(&key)?.timeout);
+        peer.into_iter()
             .chain(self.local.next_expiry().map(|at| (at, "the end of a candidate's life")))
             .chain(self.lifetimes.next().map(|at| (at, "what was learnt of keepalives")))
             .chain(self.next_verification().map(|at| (at, "a verification that nobody could decide")))
@@ -253,42 +251,20 @@ impl Scheduler {
 
     /// When a candidate is to be verified once more: while there is a server and somebody to offer it to.
     fn next_verification(&self) -> Option<Instant> {
-        let working = || self.peers.values().any(|slot| matches!(slot.peer.effort, Effort::Round(_)));
-        self.local.next_verification().filter(|_| matches!(self.server, Server::Up { .. }) && working())
+        let server = matches!(self.server, Server::Up { .. });
+        self.local.next_verification().filter(|_| server && self.needs.any_round())
     }
 
     /// What the event loop should have ready now.
     pub fn demand(&self) -> Demand {
-        let mut demand = Demand {
-            working: false,
-            listening: false,
-            mapping: false,
-            device_poll: tuning::POLL_SETTLED,
-            relays: self.relays,
-        };
         let ours_dependent = self.local.mapping() == Mapping::DestinationDependent;
-        for Slot { peer, .. } in self.peers.values() {
-            let working = matches!(peer.effort, Effort::Round(_));
-            demand.working |= working && !peer.is_listening();
-            demand.listening |= peer.is_listening();
-            demand.mapping |=
-                working && (ours_dependent || peer.their_mapping() == Mapping::DestinationDependent);
-            let awaiting = match &peer.tunnel {
-                Tunnel::Trying(_) => true,
-                Tunnel::Down => working && peer.paths.iter().any(|(_, path)| path.proof().is_some()),
-                Tunnel::Up(up) => {
-                    demand.device_poll = demand.device_poll.min(up.poll());
-                    up.is_holding()
-                }
-            };
-            let poll = match (awaiting, working) {
-                (true, _) => tuning::POLL_CONFIRMING,
-                (false, true) => tuning::POLL_WORKING,
-                (false, false) => tuning::POLL_SETTLED,
-            };
-            demand.device_poll = demand.device_poll.min(poll);
+        Demand {
+            working: self.needs.working(),
+            listening: self.needs.listening(),
+            mapping: ours_dependent && self.needs.any_round() || self.needs.mapping(),
+            device_poll: self.needs.device_poll(),
+            relays: self.relays,
         }
-        demand
     }
 
     /// Whether a server should relay for this peer: ask for an allocation and suggest the relay's address as a
@@ -343,14 +319,23 @@ impl Scheduler {
 
     fn see_device(&mut self, now: Instant, view: DeviceView) {
         self.listen_port = view.listen_port;
-        self.peers.retain(|key, _| view.peers.iter().any(|peer| peer.public_key == *key));
+        let there: BTreeSet<_> = view.peers.iter().map(|peer| peer.public_key).collect();
+        for (key, slot) in self.peers.extract_if(.., |key, _| !there.contains(key)) {
+            self.needs.remove(key, slot.needs, slot.timeout);
+        }
         for peer_view in view.peers {
             let key = peer_view.public_key;
-            let config = &self.config;
+            let (config, needs) = (&self.config, &mut self.needs);
             self.peers.entry(key).or_insert_with(|| {
+                needs.add(Needs::NONE);
                 let role = if config.own < key { Role::Initiator } else { Role::Follower };
                 let ranking = config.peers.get(&key).unwrap_or(&config.ranking).clone();
-                Slot { peer: Peer::new(now, key, role, ranking), timeout: None, told: None }
+                Slot {
+                    peer: Peer::new(now, key, role, ranking),
+                    timeout: None,
+                    needs: Needs::NONE,
+                    told: None,
+                }
             });
             self.for_one(now, key, |peer, world| peer.see(world, peer_view));
         }
@@ -394,7 +379,12 @@ impl Scheduler {
         let round = slot.peer.advance(&mut world);
         let relay = slot.peer.wish_for_relay(&world);
         let late = slot.peer.put_right(&mut world);
-        slot.timeout = [round, relay, late].into_iter().flatten().min();
+        let timeout = [round, relay, late].into_iter().flatten().min();
+        self.needs.reschedule(key, slot.timeout, timeout);
+        slot.timeout = timeout;
+        let needs = slot.peer.needs();
+        self.needs.change(slot.needs, needs);
+        slot.needs = needs;
         self.relays += u64::from(slot.peer.relay.is_wanted() != relay_before);
         let state = slot.peer.current_state();
         if state != slot.peer.state.0 {

@@ -157,6 +157,10 @@ impl Paths {
         self.all.iter()
     }
 
+    pub(super) fn any_is_proven(&self) -> bool {
+        self.all.values().any(|path| path.proof.is_some())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
