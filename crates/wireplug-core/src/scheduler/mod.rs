@@ -28,6 +28,7 @@ mod needs;
 mod outbox;
 mod paths;
 mod peer;
+mod questions;
 mod ranking;
 mod relay;
 mod roaming;
@@ -55,6 +56,7 @@ use keepalive::Lifetimes;
 use local::Local;
 use needs::{AllNeeds, Due, Needs};
 use peer::{Peer, Role, Server, World};
+use questions::Questions;
 
 /// What a scheduler is made from.
 #[derive(Debug, Clone)]
@@ -84,6 +86,7 @@ pub struct Scheduler {
     listen_port: u16,
     peers: BTreeMap<PublicKey, Slot>,
     needs: AllNeeds,
+    questions: Questions,
     rng: ChaCha8Rng,
     commands: VecDeque<Command>,
     changed: BTreeSet<PublicKey>,
@@ -115,6 +118,7 @@ impl Scheduler {
             listen_port: 0,
             peers: BTreeMap::new(),
             needs: AllNeeds::default(),
+            questions: Questions::default(),
             rng,
             commands: VecDeque::new(),
             changed: BTreeSet::new(),
@@ -292,8 +296,8 @@ impl Scheduler {
     /// Whose check an answer with this transaction from this address would answer. Whether it does, the pair's
     /// integrity tells; then it is an [`Input::CheckAnswered`].
     pub fn asked(&self, transaction: &TransactionId, from: Endpoint) -> Option<PublicKey> {
-        let mut peers = self.peers.iter();
-        peers.find(|(_, slot)| slot.peer.paths.awaits(from, transaction)).map(|(key, _)| *key)
+        let key = self.questions.whose(transaction)?;
+        self.peers.get(&key)?.peer.paths.awaits(from, transaction).then_some(key)
     }
 
     /// The generation that strategies are to find candidates for.
@@ -375,6 +379,7 @@ impl Scheduler {
         };
         slot.peer.use_keepalive(&mut world);
         let relay_before = slot.peer.relay.is_wanted();
+        let commands_before = world.commands.len();
         act(&mut slot.peer, &mut world);
         let round = slot.peer.advance(&mut world);
         let relay = slot.peer.wish_for_relay(&world);
@@ -385,6 +390,14 @@ impl Scheduler {
         let needs = slot.peer.needs();
         self.needs.change(slot.needs, needs);
         slot.needs = needs;
+        for command in self.commands.range(commands_before..) {
+            if let Command::Check { transaction, .. } = command {
+                self.questions.note(now, *transaction, key);
+            }
+        }
+        if !self.needs.any_round() {
+            self.questions.forget();
+        }
         self.relays += u64::from(slot.peer.relay.is_wanted() != relay_before);
         let state = slot.peer.current_state();
         if state != slot.peer.state.0 {

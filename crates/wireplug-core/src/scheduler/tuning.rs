@@ -21,6 +21,10 @@ pub(super) fn check_gap(nth: u32) -> Duration {
 /// can make us send; what an offer adds is checked at once in any case.
 pub(super) const HURRY_GAP: Duration = Duration::from_secs(1);
 
+/// How long it is remembered at least whose check a transaction is, and twice that at most. A path awaits the answers of its
+/// last eight checks, which took less than nine seconds to send; longer would only cost memory.
+pub(super) const REMEMBER_CHECKS: Duration = Duration::from_secs(9);
+
 /// How long one round of checks goes on without any path proven. Longer finds paths with heavy loss,
 /// shorter lets the raw socket close sooner; a peer that comes later starts a new round anyway.
 pub(super) const ROUND: Duration = Duration::from_secs(8);
