@@ -123,7 +123,7 @@ impl Lifetimes {
     fn shorter(&self) -> u16 {
         let held = |step: u16| self.age.is_none_or(|age| Duration::from_secs(step.into()) < age);
         let shorter = || KEEPALIVES.into_iter().filter(|step| *step < self.learnt.keepalive);
-        shorter().find(|step| held(*step)).or(shorter().last()).unwrap_or(self.learnt.keepalive)
+        shorter().find(|step| held(*step)).or(shorter().next_back()).unwrap_or(self.learnt.keepalive)
     }
 
     fn longer(&self) -> u16 {
