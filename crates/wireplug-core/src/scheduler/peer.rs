@@ -91,6 +91,8 @@ pub(super) struct Round {
     pub(super) watch: Watch,
     /// When the choice is to be looked at again.
     pub(super) decide_at: Option<Instant>,
+    /// A session that is over was begun anew.
+    pub(super) renewed: bool,
     /// The next of the endpoints that are tried unproven, where nothing can be proven.
     pub(super) unproven: usize,
     pub(super) unproven_until: Option<Instant>,
@@ -185,6 +187,7 @@ impl Peer {
         let was_up = self.tunnel.is_up().then(|| self.endpoint());
         let seen = self.tunnel.see(world.now, self.view.as_ref(), &view);
         let first = self.view.is_none();
+        let anew = self.view.as_ref().is_some_and(|before| is_made_anew(before, &view));
         self.view = Some(view);
         if let Some(before) = was_up.filter(|before| self.tunnel.is_up() && *before != self.endpoint()) {
             self.roamed(world.now, before);
@@ -197,7 +200,10 @@ impl Peer {
             Seen::Silent => self.doubt(world, Silence::Unusual),
             Seen::SilentForLong => self.doubt(world, Silence::TooLong),
         }
-        if first {
+        if anew && !self.tunnel.is_up() {
+            self.tunnel = Tunnel::Down;
+        }
+        if first || anew {
             self.begin_round(world, Cause::Own);
         }
     }
@@ -421,6 +427,7 @@ impl Peer {
             doubting: cause == Cause::Doubt,
             watch,
             decide_at: None,
+            renewed: false,
             unproven: 0,
             unproven_until: None,
         });
@@ -471,4 +478,11 @@ impl Peer {
         let path = self.endpoint().and_then(|endpoint| self.paths.get(endpoint));
         path.is_some_and(|path| path.proof().is_some())
     }
+}
+
+/// The interface or the peer was removed and made again: what there was of endpoint, session and keepalive is gone, and
+/// nobody but us knows that there was any.
+fn is_made_anew(before: &PeerView, now: &PeerView) -> bool {
+    let fewer = now.rx_bytes < before.rx_bytes || now.tx_bytes < before.tx_bytes;
+    fewer || before.handshake.is_some() && now.handshake.is_none()
 }

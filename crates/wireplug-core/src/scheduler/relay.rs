@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::peer::{Cause, Effort, Peer, Role, Round, Server, World};
 use super::tuning::{
-    CALL_GAP, CALLED_FOR, RELAY_DOUBT_HEAD_START, RELAY_HEAD_START, RELAY_KEPT, UNPROVEN_EACH,
-    UPGRADE_WINDOW, upgrade_pause,
+    CALL_GAP, CALLED_FOR, RELAY_DOUBT_HEAD_START, RELAY_KEPT, UNPROVEN_EACH, UPGRADE_WINDOW,
+    relay_head_start, upgrade_pause,
 };
 use super::tunnel::Tunnel;
 use crate::Endpoint;
@@ -135,7 +135,7 @@ impl Peer {
     /// Until when better paths alone are tried in this round; `None` while the peer has said nothing to try.
     pub(super) fn head_start(&self, world: &World<'_>, round: &Round) -> Option<Instant> {
         let met = round.met?;
-        let tries = RELAY_HEAD_START.max(3 * self.expected_round_trip(world));
+        let tries = relay_head_start(self.expected_round_trip(world));
         Some(match &self.tunnel {
             // Nothing can be proven but a relay, and what is tried instead takes its time.
             _ if !world.port_sharing && !self.unproven(false).is_empty() => met + UNPROVEN_EACH,

@@ -7,8 +7,8 @@ use super::paths::Choice;
 use super::peer::{Cause, Effort, Peer, Role, Round, World};
 use super::status::Reason;
 use super::tuning::{
-    CONFIRM, NOTHING_TO_CHECK, ROUND, UNPROVEN_AFTER, UNPROVEN_EACH, UPGRADE_WINDOW, follower_patience,
-    relay_patience, replace_patience,
+    CONFIRM, NOTHING_TO_CHECK, ROUND, SESSION_LIFE, UNPROVEN_AFTER, UNPROVEN_EACH, UPGRADE_WINDOW,
+    follower_patience, relay_patience, replace_patience,
 };
 use super::tunnel::{Attempt, Tunnel, Up};
 use crate::{Endpoint, Tier};
@@ -114,12 +114,36 @@ impl Peer {
                 };
                 if at <= world.now { self.apply(world, best.endpoint) } else { self.decide_by(Some(at)) }
             }
-            Tunnel::Up(up) if up.endpoint == Some(best.endpoint) => self.hold(world.now, best.endpoint),
+            Tunnel::Up(up) if up.endpoint == Some(best.endpoint) => {
+                self.hold(world.now, best.endpoint);
+                self.renew(world, best);
+            }
             Tunnel::Up(up) => match self.move_at(world, up, best) {
                 Some(at) if at <= world.now => self.move_to(world, best.endpoint),
                 at => self.decide_by(at),
             },
         }
+    }
+
+    /// The path works and the session over it is too old to be used, so nothing passes: where the side that is to renew it
+    /// cannot (the peer takes no initiation from a clock that was set back), the other one must, and does not know.
+    fn renew(&mut self, world: &mut World<'_>, best: Choice) {
+        let handshake = self.view.as_ref().and_then(|view| view.handshake);
+        let over = handshake.is_some_and(|handshake| handshake.age >= SESSION_LIFE);
+        let stimulus = self.stimulus();
+        let at = match self.role {
+            Role::Initiator => best.proof.at,
+            Role::Follower => best.proof.at + follower_patience(best.proof.rtt),
+        };
+        let Effort::Round(round) = &mut self.effort else { return };
+        if !over || round.renewed {
+            return;
+        }
+        if at > world.now {
+            return self.decide_by(Some(at));
+        }
+        round.renewed = true;
+        self.update(world, None, stimulus);
     }
 
     /// When the head start of better paths is over.
@@ -331,7 +355,9 @@ impl Peer {
                 let endpoints = u32::try_from(self.unproven(false).len()).unwrap_or(u32::MAX);
                 (UNPROVEN_EACH * endpoints + UNPROVEN_AFTER).max(NOTHING_TO_CHECK)
             }
-            Tunnel::Up(_) | Tunnel::Down if self.paths.is_empty() => NOTHING_TO_CHECK,
+            Tunnel::Up(_) | Tunnel::Down if self.paths.is_empty() && !self.relay.is_wanted() => {
+                NOTHING_TO_CHECK
+            }
             Tunnel::Up(_) | Tunnel::Down => ROUND,
         };
         let waited_for = self.choice(world.now).map_or(round.started, |choice| {

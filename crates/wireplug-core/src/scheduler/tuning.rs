@@ -146,9 +146,13 @@ pub(super) const OPENED_WITHIN: Duration = Duration::from_secs(1);
 pub(super) const LATE_PACKETS: Duration = Duration::from_secs(3);
 pub(super) const REASSERTIONS: u8 = 20;
 
-/// How long better paths are tried alone before a server is asked to relay, or three round trips if that is longer: a pair
-/// that connects directly at once costs the server nothing, and the first ping does not wait for the others to fail.
-pub(super) const RELAY_HEAD_START: Duration = Duration::from_millis(150);
+/// How long better paths are tried alone before a server is asked to relay, if the round trip is so long: three of them,
+/// within these bounds. A pair that connects directly at once costs the server nothing, and the first ping does not wait
+/// for the others to fail. The round trip is often only guessed from the server's, and a server that takes its time says
+/// nothing of the peer: without a bound, rounds would end before it is asked.
+pub(super) fn relay_head_start(rtt: Duration) -> Duration {
+    (3 * rtt).clamp(Duration::from_millis(150), Duration::from_secs(2))
+}
 
 /// In a doubt, how long the path in use is checked before a server is asked to relay: the peer must hear of it first.
 pub(super) const RELAY_DOUBT_HEAD_START: Duration = Duration::from_millis(500);

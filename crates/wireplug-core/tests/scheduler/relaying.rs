@@ -148,3 +148,18 @@ fn a_silent_path_that_never_answered_a_check_is_left_by_wireguards_own_silence_o
     }
     assert_eq!(driver.applied(), []);
 }
+
+/// Its own slowness says nothing of the peer, and a pair for which there is nothing to check has nothing to wait for.
+#[test]
+fn a_server_that_takes_its_time_is_asked_before_the_round_is_over() {
+    let mut driver = Driver::initiator().begun();
+    driver.take(Input::ServerRoundTrip(Duration::from_secs(4)));
+    driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, 1, vec![]) });
+    driver.pass(Duration::from_secs(2));
+    assert!(wanted(&driver));
+    driver.pass(Duration::from_secs(4));
+    driver.suggest(RELAY, "relay", Tier::Relay);
+    driver.pass(ms(100));
+    driver.answer(RELAY);
+    assert_eq!(driver.applied(), [endpoint(RELAY)]);
+}

@@ -132,3 +132,34 @@ fn a_wall_clock_that_is_set_ends_no_tunnel_and_keeps_no_dead_one() {
         assert_ne!(driver.status().state, State::Connected, "it was not renewed in 240 s: {age:?}");
     }
 }
+
+/// `wg-quick down` and `up` between two looks: the peer has no endpoint, no session and no keepalive, and nothing happens
+/// by itself any more.
+#[test]
+fn a_device_that_was_made_anew_is_connected_again() {
+    let mut driver = settled();
+    driver.view.endpoint = None;
+    driver.view.handshake = None;
+    driver.view.keepalive = Keepalive::Off;
+    (driver.view.rx_bytes, driver.view.tx_bytes) = (0, 0);
+    driver.pass_looking(Duration::from_secs(2));
+    assert!(driver.scheduler.demand().working);
+    driver.answer(PUBLIC);
+    assert_eq!(driver.updates, [(Some(endpoint(PUBLIC)), Stimulus::TurnOn(25))]);
+}
+
+/// The side that should renew a session cannot if its clock was set back: WireGuard takes no initiation that is older
+/// than one before. It calls, and the other side has to begin, whose session is as dead.
+#[test]
+fn a_session_that_is_over_on_a_path_that_answers_is_begun_anew() {
+    let mut driver = settled();
+    driver.pass_looking(Duration::from_secs(185));
+    assert_eq!(driver.updates, [], "it may be renewed by itself yet");
+    driver.take(Input::OfferArrived {
+        peer: PEER,
+        offer: offer(1, 2, vec![remote(PUBLIC, "direct", Tier::Direct)]),
+    });
+    driver.answer(PUBLIC);
+    driver.pass_looking(Duration::from_secs(2));
+    assert_eq!(driver.updates, [(None, Stimulus::Restart(25))], "once");
+}
