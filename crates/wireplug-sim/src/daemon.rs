@@ -152,6 +152,14 @@ impl Daemon {
         self.scheduler.status()
     }
 
+    /// How much the scheduler and the daemon hold, in the bytes that it takes to write it down: it must not grow for ever.
+    pub fn weight(&self) -> usize {
+        let Self { scheduler, addresses, punch, verifier, places, nonces, asked, offers, keepalives, .. } =
+            self;
+        let own = (addresses, punch, verifier, places, nonces, asked, offers, keepalives);
+        format!("{scheduler:?}{own:?}").len()
+    }
+
     /// The keepalives that are ours.
     pub fn keepalives(&self) -> &BTreeMap<PublicKey, u16> {
         &self.keepalives

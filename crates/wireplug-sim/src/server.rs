@@ -8,7 +8,7 @@ mod temper;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use rand::SeedableRng as _;
+use rand::{RngExt as _, SeedableRng as _};
 use wireplug_core::{Endpoint, Offer, PublicKey, TransactionId};
 
 pub use self::relay::RELAY_PORT;
@@ -20,6 +20,9 @@ use crate::{Chance, Time, wireguard};
 
 /// The UDP port of the server's STUN (RFC 8489 section 14.1 names 3478).
 pub const STUN_PORT: u16 = 3478;
+
+/// How many old offers a hostile server keeps.
+const MAX_HISTORY: usize = 1000;
 
 /// An offer as the server sees it: it cannot look inside, nor change it, nor pass one pair's off as another's;
 /// who receives it knows by the seal whose it is and for whom.
@@ -153,7 +156,7 @@ pub struct Server {
     connected: BTreeMap<PublicKey, HostId>,
     /// The latest of each direction.
     offers: BTreeMap<(PublicKey, PublicKey), Sealed>,
-    /// All that ever were: what a hostile server keeps.
+    /// The last ones that there were: what a hostile server keeps.
     history: Vec<Sealed>,
     /// What a server that reorders holds back.
     held: Option<Sealed>,
@@ -225,9 +228,15 @@ impl Server {
 
     /// Takes a message of a daemon.
     pub fn on_message(&mut self, now: Time, host: HostId, message: ToServer) -> Vec<Output> {
+        if let Some(nonsense) = self.temper.nonsense(&mut self.chance, host) {
+            return nonsense;
+        }
         match message {
             ToServer::Publish(sealed) => {
                 self.offers.insert((sealed.from, sealed.to), sealed.clone());
+                if self.history.len() >= MAX_HISTORY {
+                    self.history.remove(0);
+                }
                 self.history.push(sealed.clone());
                 self.deliver(sealed)
             }
@@ -265,6 +274,11 @@ impl Server {
 
     /// Takes a datagram.
     pub fn on_datagram(&mut self, now: Time, datagram: &Datagram<Payload>) -> Vec<Output> {
+        if self.temper == Temper::Garbage {
+            let id = self.chance.random();
+            let payload = Payload::Bound { id, mapped: datagram.source };
+            return vec![Output::Send { from: datagram.destination, to: datagram.source, payload }];
+        }
         if datagram.destination.port() == RELAY_PORT {
             return self.on_relay(now, datagram).into_iter().collect();
         }

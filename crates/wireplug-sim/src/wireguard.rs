@@ -99,6 +99,12 @@ impl Device {
         self.peers.get(&key).map(status_of)
     }
 
+    /// Whether an initiation that a peer makes at this time of its own clock would be taken: it is not older than those
+    /// before (section 5.1).
+    pub fn would_take(&self, key: PublicKey, wall: Time) -> bool {
+        self.peers.get(&key).is_some_and(|peer| peer.greatest_stamp() < wall.as_nanos())
+    }
+
     /// Changes a peer that the device has, as an update-only `set` does; another is ignored.
     pub fn set(&mut self, now: Time, key: PublicKey, endpoint: Option<SocketAddr>, keepalive: Option<u16>) {
         self.with(now, key, |peer, step| peer.set(step, endpoint, keepalive));

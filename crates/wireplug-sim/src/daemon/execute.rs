@@ -8,9 +8,9 @@ use wireplug_core::scheduler::{Command, Stimulus};
 
 use super::verify::Wants;
 use super::{Daemon, Effect};
-use crate::Time;
 use crate::payload::Payload;
 use crate::server::{Sealed, ToServer};
+use crate::{Time, secs};
 
 impl Daemon {
     /// Carries out what the scheduler and the strategies want, until they want nothing more.
@@ -45,7 +45,7 @@ impl Daemon {
         if let Some(servers) = self.servers(true).filter(|_| has_v4) {
             let probing = self.verifier.is_probing_v4();
             if let Some((to, id)) = self.punch.poll(now, &mut self.chance, probing, servers) {
-                self.asked.insert(id, now);
+                self.note_asked(now, id);
                 self.effects.push(Effect::Send { to, payload: Payload::Binding { id, token: None } });
                 return true;
             }
@@ -53,7 +53,7 @@ impl Daemon {
         match self.verifier.poll(now, self.server_up, generation) {
             Some(Wants::Ask { to, id }) => {
                 let token = Some(self.config.host);
-                self.asked.insert(id, now);
+                self.note_asked(now, id);
                 self.effects.push(Effect::Send { to, payload: Payload::Binding { id, token } });
                 true
             }
@@ -67,6 +67,12 @@ impl Daemon {
             }
             None => false,
         }
+    }
+
+    /// What is never answered must not be kept for ever.
+    fn note_asked(&mut self, now: Time, id: u64) {
+        self.asked.retain(|_, at| *at + secs(30) > now);
+        self.asked.insert(id, now);
     }
 
     fn execute(&mut self, now: Time, command: Command) {

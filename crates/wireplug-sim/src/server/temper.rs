@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use rand::RngExt as _;
-use wireplug_core::{Endpoint, PublicKey};
+use wireplug_core::{Endpoint, PublicKey, TransactionId};
 
-use super::{Addresses, FromServer, Output, Sealed};
+use super::{Addresses, Frame, FromServer, Output, Sealed};
 use crate::Chance;
 use crate::net::HostId;
-use crate::payload::Payload;
+use crate::payload::{Bound, Payload};
 
 /// What the server does to its users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum Temper {
     NeverProbes,
     /// Calls every address another's.
     Refuses,
+    /// Answers everything with something, and nothing with what it should.
+    Garbage,
 }
 
 impl Temper {
@@ -50,6 +52,23 @@ impl Temper {
             Self::NeverProbes,
             Self::Refuses,
         ]
+    }
+
+    /// What it says instead of an answer, if it answers garbage.
+    pub(super) fn nonsense(self, chance: &mut Chance, host: HostId) -> Option<Vec<Output>> {
+        if self != Self::Garbage {
+            return None;
+        }
+        let nobody = PublicKey::from_bytes(chance.random());
+        let transaction = TransactionId::from_bytes(chance.random());
+        let said = [
+            FromServer::Probed(chance.random()),
+            FromServer::Refused(chance.random()),
+            FromServer::Allocated { peer: nobody, credential: chance.random() },
+            FromServer::RelayCalled { from: nobody },
+            FromServer::Frame(Frame::Bound { transaction, bound: Bound::Here { both: true } }),
+        ];
+        Some(said.map(|message| Output::Tell(host, message)).to_vec())
     }
 
     pub(super) fn mapped(self, seen: SocketAddr) -> SocketAddr {

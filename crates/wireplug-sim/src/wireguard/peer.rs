@@ -106,6 +106,10 @@ impl Peer {
         self.send_staged(step);
     }
 
+    pub(super) fn greatest_stamp(&self) -> u128 {
+        self.greatest_stamp
+    }
+
     pub(super) fn keepalive(&self) -> u16 {
         self.keepalive
     }

@@ -128,6 +128,12 @@ impl World {
         self.trace.line(self.now, || format!("the clock of host {index} is set by {seconds} s"));
     }
 
+    /// Whether WireGuard on the other host would take an initiation of this one's, whose clock may have been set back.
+    pub fn may_initiate(&self, index: usize) -> bool {
+        let (host, other) = (&self.hosts[index], &self.hosts[1 - index]);
+        other.device.would_take(host.own, host.device.wall(self.now))
+    }
+
     /// The outermost router has another address, and forgot all mappings: a provider's new lease.
     pub fn renumber_router(&mut self, index: usize) {
         self.reboot_routers(index);

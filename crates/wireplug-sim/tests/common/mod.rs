@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod judge;
+pub(crate) mod settle;
 
 use wireplug_sim::Time;
 use wireplug_sim::link::Link;
