@@ -10,8 +10,8 @@ use wireplug_proto::wireguard::{self, Kind};
 
 use crate::offer::Sides;
 
-/// The longest success of RFC 8489 to a request too short for any: header and one IPv6 address.
-const BARE_ANSWER: usize = 44;
+/// The longest success to a request too short for any: header, and IPv6 addresses in XOR-MAPPED-ADDRESS and OTHER-ADDRESS.
+const BARE_ANSWER: usize = 68;
 
 pub(crate) fn check(data: &[u8]) {
     let Sides { low, high } = Sides::get();

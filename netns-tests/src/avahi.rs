@@ -1,4 +1,4 @@
-//! Avahi: somebody else's multicast DNS, to see what a host announces.
+//! Avahi: somebody else's multicast DNS, to see what a host announces, and to announce something to it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -56,6 +56,17 @@ impl Host {
 }
 
 impl Avahi {
+    /// Announces a service of this host until the lab ends.
+    ///
+    /// # Errors
+    /// When `avahi-publish` cannot be started, or does not say that it is announced.
+    pub fn publish(&self, name: &str, service_type: &str, port: u16) -> Result<()> {
+        let env = [("DBUS_SYSTEM_BUS_ADDRESS", self.bus.as_str())];
+        let args = ["-s", name, service_type, &port.to_string()];
+        let publish = self.host.spawn("avahi-publish", Path::new("avahi-publish"), &args, &env)?;
+        publish.wait_log("Established under name", START_LIMIT)
+    }
+
     /// What `avahi-browse -rt TYPE` prints, one line for each thing that was found or resolved (`-p`).
     ///
     /// # Errors

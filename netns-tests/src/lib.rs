@@ -12,9 +12,11 @@
 
 mod avahi;
 mod binaries;
+mod capture;
 mod cell;
 mod checks;
 mod cmd;
+mod coturn;
 mod daemon;
 mod delay;
 mod dns;
@@ -39,6 +41,7 @@ mod wireguard;
 
 pub use avahi::Avahi;
 pub use binaries::Binaries;
+pub use capture::Capture;
 pub use cell::{Cell, Measured};
 pub use checks::UNREACHABLE_LIMIT;
 pub use cmd::wait_for;

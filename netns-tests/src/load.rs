@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 
 use crate::binaries::Binaries;
 use crate::cmd::wait_for;
+use crate::coturn;
 use crate::error::{LabError, Result};
 use crate::internet::OUTER_INDEX;
 use crate::lab::Lab;
@@ -147,23 +148,10 @@ impl LoadLab {
     /// # Errors
     /// When it cannot be started or does not listen.
     pub fn start_coturn(&mut self) -> Result<()> {
-        let ip = TURN.ip().to_string();
-        let port = TURN.port().to_string();
-        let dir = self.lab.dir().display().to_string();
-        let database = format!("{dir}/turndb");
-        let pid_file = format!("{dir}/turnserver.pid");
-        let fixed = "turnserver -n --no-auth --no-cli --no-tls --no-dtls --no-tcp --no-tcp-relay \
-                     --log-file stdout --simple-log";
-        let chosen = [
-            ["--listening-ip", &ip],
-            ["--listening-port", &port],
-            ["--relay-ip", &ip],
-            ["--userdb", &database],
-            ["--pidfile", &pid_file],
-        ];
-        let args: Vec<&str> = fixed.split_whitespace().chain(chosen.into_iter().flatten()).collect();
+        let args = coturn::server(self.lab.shared(), &[(*TURN.ip()).into()], TURN.port());
+        let args: Vec<&str> = std::iter::once("turnserver").chain(args.iter().map(String::as_str)).collect();
         let process = self.spawn("coturn", &args, &[])?;
-        process.wait_log("Relay ports initialization done", START_LIMIT)?;
+        process.wait_log(coturn::READY, coturn::START_LIMIT)?;
         self.coturn = Some(process);
         Ok(())
     }

@@ -10,6 +10,8 @@ use wireplug_lab::{
     Daemon, Host, Lab, LabError, Nat, Pair, PairOptions, Peer, PeerStatus, Ping, Result, Server, Site,
     WIREGUARD_PORT, Wireguard, wait_for,
 };
+use wireplug_lan_mdns::Name;
+use wireplug_proto::stun::{Incoming, classify};
 
 /// How long the tunnel may take to carry its first ping.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -196,6 +198,29 @@ fn avahi_resolves_the_service_until_it_is_gone() {
         wait_for("the goodbye to be heard", Duration::from_secs(10), || {
             Ok((!observer.browse("_wireplug._udp")?.contains("51820")).then_some(()))
         })
+    });
+}
+
+/// Somebody else's program announces a place for a peer of ours, under a name that who knows the peer's key can make; it
+/// gets a check there, which is all that an announcement is worth.
+#[test]
+fn a_place_that_avahi_announces_is_checked() {
+    Lan::with("lan-avahi-publishes", Nat::PortPreserving, |_, lan| {
+        const PORT: u16 = 40_404;
+        let announcer = lan.site.host()?;
+        let place = announcer.udp(([0, 0, 0, 0], PORT).into())?;
+        place.set_read_timeout(Some(CONNECT)).unwrap();
+        let peer = lan.b.wireguard.public_key();
+        let name = Name::new(&peer.parse().expect("a key"), [7; 12]).to_string();
+        let daemon = lan.a.wireplug()?;
+        announcer.avahi()?.publish(&name, "_wireplug._udp", PORT)?;
+        let mut buffer = [0; 1500];
+        let (length, from) = place.recv_from(&mut buffer).expect("a check arrives");
+        assert_eq!(from, (lan.a.host.v4()?, WIREGUARD_PORT).into());
+        assert!(matches!(classify(&buffer[..length]), Incoming::CheckRequest { .. }));
+        daemon.wait_state(peer, "unreachable", CONNECT)?;
+        assert_eq!(lan.a.wireguard.endpoint(peer)?, None, "nothing is proven there");
+        Ok(())
     });
 }
 

@@ -91,28 +91,34 @@ fn requests_have_one_length_and_their_longest_answer_fits() {
     }
 }
 
+/// Other clients of RFC 5780 begin with one, and look for the server's other address in the answer.
 #[test]
-fn a_bare_request_gets_the_address_alone() {
+fn a_bare_request_gets_its_address_and_the_servers_other_one() {
     let request = received(&with_attributes(&[]));
     assert_eq!((request.token, request.change), (None, Change::None));
-    for (mapped, length) in [("203.0.113.7:51820", 32), ("[2a00::7]:51820", 44)] {
-        let other = Some(addr("198.51.100.2:3479"));
-        let answer = request.response(addr(mapped), other, other);
-        assert_eq!(answer.len(), length);
-        let answer = parse_response(&answer).unwrap();
-        assert_eq!((answer.mapped, answer.other_address), (addr(mapped), None));
+    let v4 = ("203.0.113.7:51820", "198.51.100.1:3478", "198.51.100.2:3479");
+    let v6 = ("[2a00::7]:51820", "[2a00::1]:3478", "[2a00::2]:3479");
+    for ((mapped, origin, other), [alone, both]) in [(v4, [32, 44]), (v6, [44, 68])] {
+        for (other, length) in [(None, alone), (Some(addr(other)), both)] {
+            let answer = request.response(addr(mapped), Some(addr(origin)), other);
+            assert_eq!(answer.len(), length);
+            let answer = parse_response(&answer).unwrap();
+            assert_eq!((answer.mapped, answer.other_address), (addr(mapped), other));
+            assert_eq!(answer.response_origin, None);
+        }
     }
 }
 
 #[test]
-fn answers_never_exceed_a_request_that_has_room_for_the_address() {
+fn answers_never_exceed_a_request_that_has_room_for_both_addresses() {
     for filler in (8..120).step_by(4) {
         let mut attribute = vec![0xe0, 0xd3, 0, filler];
         attribute.resize(4 + usize::from(filler), 0);
         let sent = with_attributes(&attribute);
         for ip in ["203.0.113.7:51820", "[2a00::7]:51820"] {
             let answer = received(&sent).response(addr(ip), Some(addr(ip)), Some(addr(ip)));
-            assert!(answer.len() <= sent.len().max(44), "{} for {}", answer.len(), sent.len());
+            let least = if addr(ip).is_ipv4() { 44 } else { 68 };
+            assert!(answer.len() <= sent.len().max(least), "{} for {}", answer.len(), sent.len());
             assert_eq!(parse_response(&answer).unwrap().mapped, addr(ip));
         }
     }
@@ -223,7 +229,7 @@ proptest! {
             Received::Refuse(answer) => prop_assert!(answer.len() <= message.len()),
             Received::Request(request) => {
                 let seen = Some(addr("[2a00::7]:51820"));
-                prop_assert!(request.response(addr("[2a00::7]:51820"), seen, seen).len() <= message.len().max(44));
+                prop_assert!(request.response(addr("[2a00::7]:51820"), seen, seen).len() <= message.len().max(68));
             }
             Received::Ignore => {}
         }

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// Programs, and the packages of Debian and Ubuntu that hold them.
-const PACKAGES: [(&str, &str); 19] = [
+const PACKAGES: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
@@ -26,6 +26,8 @@ const PACKAGES: [(&str, &str); 19] = [
     ("avahi-daemon", "avahi-daemon"),
     ("avahi-browse", "avahi-utils"),
     ("curl", "curl"),
+    ("dumpcap", "wireshark-common"),
+    ("tshark", "tshark"),
     ("nginx", "nginx-light"),
 ];
 
@@ -45,7 +47,7 @@ pub(crate) fn ensure() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("this needs root to make network namespaces: run `sudo -E env \"PATH=$PATH\" cargo xtask ...`");
     }
-    install(&PACKAGES)?;
+    install(PACKAGES)?;
     ensure_tun()
 }
 

@@ -2,9 +2,11 @@
 //! the destination (RFC 5780), and whose address it is (our ownership token).
 //!
 //! The client's request is [`REQUEST_LEN`] bytes, as long as the longest answer, so that the server, who knows
-//! no sender, multiplies nobody's traffic. It answers with what fits the request: first XOR-MAPPED-ADDRESS,
-//! which RFC 8489 demands and which is sent even if the request was shorter (a bare header gets 12 bytes more
-//! over IPv4 and 24 over IPv6), then RESPONSE-ORIGIN, OTHER-ADDRESS and FINGERPRINT.
+//! no sender, multiplies nobody's traffic. It answers with what fits the request, but for two attributes that are
+//! sent even if the request was shorter: XOR-MAPPED-ADDRESS, which RFC 8489 demands, and from a server with two
+//! addresses OTHER-ADDRESS, without which other clients of RFC 5780, whose first request is bare, take it for one that
+//! cannot tell NATs apart. A bare header so gets 24 bytes more over IPv4 and 48 over IPv6: with the headers of IP and UDP,
+//! 1.5 and 1.7 times what was asked.
 
 mod client;
 mod server;

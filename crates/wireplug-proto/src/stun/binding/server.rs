@@ -79,7 +79,8 @@ pub fn receive(payload: &[u8]) -> Received {
 
 impl BindingRequest {
     /// The answer to the source `mapped`: `origin` is where it is sent from, `other` the server's other address
-    /// and port if it has one (RFC 5780 sections 7.3 and 7.4). What does not fit the request's length is left out.
+    /// and port if it has one (RFC 5780 sections 7.3 and 7.4). Of `origin` and FINGERPRINT what does not fit the request's
+    /// length is left out.
     pub fn response(
         &self,
         mapped: SocketAddr,
@@ -87,11 +88,15 @@ impl BindingRequest {
         other: Option<SocketAddr>,
     ) -> Vec<u8> {
         let mut writer = Writer::new(Class::Success, self.transaction).xor_mapped_address(mapped);
-        for (number, addr) in [(RESPONSE_ORIGIN, origin), (OTHER_ADDRESS, other)] {
-            let Some(addr) = addr else { continue };
-            if writer.len() + address_len(addr) <= self.len {
-                writer = writer.plain_address(number, addr);
-            }
+        let needed = other.map_or(0, address_len);
+        if let Some(origin) = origin
+            && writer.len() + address_len(origin) + needed <= self.len
+        {
+            writer = writer.plain_address(RESPONSE_ORIGIN, origin);
+        }
+        // Whatever the length: by it a client tells that the server can change addresses, and its first request is bare.
+        if let Some(other) = other {
+            writer = writer.plain_address(OTHER_ADDRESS, other);
         }
         if writer.len() + FINGERPRINT <= self.len {
             writer = writer.fingerprint();
