@@ -283,11 +283,19 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_request_gets_the_bare_answer() {
+    fn a_bare_request_gets_the_bare_answer_and_the_other_address_where_there_is_one() {
         let mut bare = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
         bare.extend([9; 12]);
-        let (_, reply) = ask(&mut square(), 0, &bare);
-        assert_eq!(reply.unwrap().payload.len(), 32);
+        let alone = vec![Place { local: addr("192.0.2.1:3478"), others: None }];
+        for (mut responder, length, other) in [
+            (Responder::new(alone, Public::default(), RATE, 10), 32, None),
+            (square(), 44, Some(addr("192.0.2.2:3477"))),
+        ] {
+            let (_, reply) = ask(&mut responder, 0, &bare);
+            let payload = reply.unwrap().payload;
+            assert_eq!(payload.len(), length);
+            assert_eq!(parse_response(&payload).unwrap().other_address, other);
+        }
     }
 
     #[test]
