@@ -16,10 +16,17 @@ pub mod status;
 pub mod strategies;
 pub mod tls;
 
+#[cfg(feature = "direct")]
 use wireplug_direct as _;
+#[cfg(feature = "hole-punch")]
 use wireplug_hole_punch as _;
+#[cfg(feature = "lan-mdns")]
 use wireplug_lan_mdns as _;
+#[cfg(feature = "nat-pmp")]
 use wireplug_nat_pmp as _;
+#[cfg(feature = "pcp")]
 use wireplug_pcp as _;
+#[cfg(feature = "relay")]
 use wireplug_relay as _;
+#[cfg(feature = "upnp-igd")]
 use wireplug_upnp_igd as _;

@@ -25,6 +25,32 @@ pub(crate) fn has(subcommand: &str) -> bool {
     quiet.is_ok_and(|status| status.success())
 }
 
+/// Installs a subcommand of cargo where there is none: `cargo-NAME`, in this version, among cargo's own programs. Built
+/// without optimisation, which takes half as long; nothing here waits for such a program.
+pub(crate) fn ensure(subcommand: &str, version: &str) -> Result<()> {
+    if has(subcommand) {
+        return Ok(());
+    }
+    let name = format!("cargo-{subcommand}");
+    run(&["install", "--quiet", "--locked", "--debug", &name, "--version", version], &[])
+}
+
+/// What `cargo metadata` says of the crates of this workspace.
+pub(crate) fn packages() -> Result<Vec<serde_json::Value>> {
+    let arguments = ["metadata", "--no-deps", "--format-version", "1"];
+    let output =
+        command(&arguments).stderr(Stdio::inherit()).output().context("cannot start cargo metadata")?;
+    if !output.status.success() {
+        bail!("`cargo {}` failed", arguments.join(" "));
+    }
+    let mut metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("cannot read what cargo metadata says")?;
+    match metadata["packages"].take() {
+        serde_json::Value::Array(packages) => Ok(packages),
+        other => bail!("cargo metadata names no packages but {other}"),
+    }
+}
+
 /// The product's programs with optimisation.
 pub(crate) fn release_binaries() -> Result<Binaries> {
     Ok(Binaries::in_dir(release_dir()?))

@@ -52,9 +52,7 @@ struct Fuzz {
 impl Fuzz {
     fn build(names: &[String]) -> Result<Self> {
         packages::ensure_for_fuzz()?;
-        if !cargo::has("fuzz") {
-            cargo::run(&["install", "--quiet", "--locked", "cargo-fuzz", "--version", CARGO_FUZZ], &[])?;
-        }
+        cargo::ensure("fuzz", CARGO_FUZZ)?;
         let root = cargo::root();
         let targets = chosen(&root.join("fuzz/targets"), names)?;
         let directory = cargo::target_dir()?.join("fuzz");

@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod demo;
 mod fuzz;
+mod hygiene;
 mod packages;
 mod signals;
 mod story;
@@ -45,8 +46,8 @@ enum Task {
         #[arg(long, value_name = "MS", default_value_t = 0)]
         delay: u64,
     },
-    /// Checks format, lints and documentation, and runs all tests, also those in network namespaces, and last those of
-    /// `vm` where its packages can be had and `WIREPLUG_SKIP_VM` is not 1.
+    /// Checks format, lints, documentation, builds without a strategy and dependencies, and runs all tests, also those in
+    /// network namespaces, and last those of `vm` where its packages can be had and `WIREPLUG_SKIP_VM` is not 1.
     Test {
         /// Runs property tests on far more random cases than usual, and after them each fuzz target for a short time.
         #[arg(long)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::{cargo, fuzz, packages, vm};
+use crate::{cargo, fuzz, hygiene, packages, vm};
 
 /// Random cases of each property test with `--fuzz`; proptest's own number is 256.
 const FUZZ_CASES: &str = "20000";
@@ -23,6 +23,7 @@ pub(crate) fn run(fuzzing: bool, filters: &[String]) -> Result<()> {
         cargo::run(&["fmt", "--all", "--check"], &[])?;
         cargo::run(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"], &[])?;
         cargo::run(&["doc", "--quiet", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "--deny warnings")])?;
+        hygiene::check()?;
     }
     run_here(cases, filters)?;
     if !filters.is_empty() {
