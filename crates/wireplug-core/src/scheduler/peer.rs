@@ -91,6 +91,8 @@ pub(super) struct Round {
     pub(super) watch: Watch,
     /// When the choice is to be looked at again.
     pub(super) decide_at: Option<Instant>,
+    /// Why it began.
+    pub(super) cause: Cause,
     /// A session that is over was begun anew.
     pub(super) renewed: bool,
     /// The next of the endpoints that are tried unproven, where nothing can be proven.
@@ -120,6 +122,13 @@ pub(super) enum Cause {
     Moved,
     /// The tunnel is silent.
     Doubt,
+}
+
+impl Cause {
+    /// Whether the peer wants something.
+    pub(super) const fn is_the_peers(self) -> bool {
+        matches!(self, Self::Called | Self::Doubted | Self::Moved)
+    }
 }
 
 #[derive(Debug)]
@@ -414,9 +423,7 @@ impl Peer {
         if let Some(endpoint) = self.view.as_ref().and_then(|view| view.endpoint) {
             self.paths.add_in_use(world.now, endpoint);
         }
-        if !matches!(cause, Cause::Called | Cause::Doubted | Cause::Moved)
-            || !self.outbox.has_told(world.generation)
-        {
+        if !cause.is_the_peers() || !self.outbox.has_told(world.generation) {
             self.outbox.mark();
         }
         self.effort = Effort::Round(Round {
@@ -427,6 +434,7 @@ impl Peer {
             doubting: cause == Cause::Doubt,
             watch,
             decide_at: None,
+            cause,
             renewed: false,
             unproven: 0,
             unproven_until: None,

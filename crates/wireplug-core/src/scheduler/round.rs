@@ -330,7 +330,15 @@ impl Peer {
         }
         let in_doubt = round.doubting && !self.works_in(round);
         match &self.tunnel {
-            Tunnel::Up(_) if !in_doubt && !self.gives_up_what_is_barred() => self.rest(world.now),
+            Tunnel::Up(up) if !in_doubt && !self.gives_up_what_is_barred() => {
+                // The peer called, and its path answers: if it has lost its session, and cannot begin another one, that
+                // shows only when something is sent that WireGuard wants answered.
+                let silent = round.cause.is_the_peers() && !up.was_heard_since(round.started);
+                if silent && self.path_in_use_is_proven() {
+                    self.update(world, None, Stimulus::Packet);
+                }
+                self.rest(world.now);
+            }
             Tunnel::Up(_) => {
                 let given_up = self.gives_up_what_is_barred();
                 self.tunnel = Tunnel::Down;

@@ -163,3 +163,23 @@ fn a_session_that_is_over_on_a_path_that_answers_is_begun_anew() {
     driver.pass_looking(Duration::from_secs(2));
     assert_eq!(driver.updates, [(None, Stimulus::Restart(25))], "once");
 }
+
+/// A machine that starts without a right clock has no session, and its peer refuses its initiations. The peer's own session
+/// looks well; a packet that stays without an answer makes its WireGuard begin anew.
+#[test]
+fn a_peer_that_calls_and_says_nothing_is_sent_a_packet_that_wants_an_answer() {
+    for heard in [false, true] {
+        let mut driver = settled();
+        driver.pass_looking(Duration::from_secs(60));
+        driver.take(Input::OfferArrived {
+            peer: PEER,
+            offer: offer(1, 2, vec![remote(PUBLIC, "direct", Tier::Direct)]),
+        });
+        driver.answer(PUBLIC);
+        driver.pass_looking(Duration::from_secs(1));
+        driver.view.rx_bytes += if heard { 32 } else { 0 };
+        driver.pass_looking(Duration::from_secs(20));
+        let expected: &[_] = if heard { &[] } else { &[(None, Stimulus::Packet)] };
+        assert_eq!(driver.updates, expected, "{heard}");
+    }
+}
