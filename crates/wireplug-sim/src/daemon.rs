@@ -81,7 +81,7 @@ pub struct Daemon {
     addresses: Vec<IpAddr>,
     server_up: bool,
     /// The server tells its STUN addresses when it is first connected.
-    knows_stun: bool,
+    stun: Vec<Addresses>,
     port_open: bool,
     /// Strategies look for candidates.
     works: bool,
@@ -100,6 +100,8 @@ pub struct Daemon {
     learnt: BTreeMap<Vec<IpAddr>, Learnt>,
     /// The keepalives that we set.
     keepalives: BTreeMap<PublicKey, u16>,
+    /// The device's.
+    peers: Vec<PublicKey>,
     effects: Vec<Effect>,
 }
 
@@ -128,7 +130,7 @@ impl Daemon {
             chance,
             addresses,
             server_up: false,
-            knows_stun: false,
+            stun: Vec::new(),
             port_open: false,
             works: false,
             last_look: None,
@@ -141,6 +143,7 @@ impl Daemon {
             offers: BTreeMap::new(),
             learnt: BTreeMap::new(),
             keepalives: config_keepalives,
+            peers: Vec::new(),
             effects: Vec::new(),
         };
         daemon.find_direct(now);
@@ -210,6 +213,8 @@ impl Daemon {
             self.renumber(now, device.port());
         }
         let wall = device.wall(now);
+        self.peers.clear();
+        self.peers.extend(device.peers().map(|(key, _)| key));
         let peers = device.peers().map(|(key, status)| PeerView {
             public_key: key,
             endpoint: status.endpoint.and_then(|addr| Endpoint::of_device(addr).ok()),
@@ -236,7 +241,7 @@ impl Daemon {
     /// The server's connection is made; what it may have forgotten is said again.
     pub fn server_up(&mut self, now: Time) {
         self.server_up = true;
-        self.knows_stun = true;
+        self.stun.clone_from(&self.config.servers);
         for (&to, offer) in &self.offers {
             let sealed = Sealed { from: self.config.own, to, offer: offer.clone() };
             self.effects.push(Effect::Tell(ToServer::Publish(sealed)));
@@ -387,7 +392,7 @@ impl Daemon {
     }
 
     fn servers(&self, v4: bool) -> Option<Addresses> {
-        self.config.servers.iter().copied().find(|a| self.knows_stun && a.primary.is_ipv4() == v4)
+        self.stun.iter().copied().find(|a| a.primary.is_ipv4() == v4)
     }
 
     fn instant(&self, now: Time) -> Instant {

@@ -22,9 +22,14 @@ impl Trace {
         self.from = Some(from);
     }
 
+    /// Whether lines of this time are kept.
+    pub fn is_kept(&self, now: Time) -> bool {
+        self.from.is_some_and(|from| from <= now)
+    }
+
     /// Adds a line, which is only made if it is kept.
     pub fn line(&mut self, now: Time, words: impl FnOnce() -> String) {
-        if self.from.is_some_and(|from| from <= now) {
+        if self.is_kept(now) {
             // Writing to a String cannot fail.
             let _ = writeln!(self.text, "{:10.4} {}", now.as_secs_f64(), words());
         }

@@ -50,8 +50,8 @@ impl Daemon {
     /// Asks the server for places, and gives them back, as the scheduler wants.
     pub(super) fn follow_relays(&mut self, now: Time) {
         let own = self.config.own;
-        let peers: Vec<_> = self.scheduler.status().into_iter().map(|status| status.peer).collect();
-        for other in peers {
+        for index in 0..self.peers.len() {
+            let other = self.peers[index];
             let wanted = self.scheduler.relay_wanted(&other);
             match self.places.want(now, other, wanted, self.server_up) {
                 Wish::Nothing => {}

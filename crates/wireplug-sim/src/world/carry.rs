@@ -110,10 +110,12 @@ impl World {
             if self.record.endpoint(self.now, index, endpoint) {
                 self.trace.line(self.now, || format!("host {index}: endpoint is {endpoint:?}"));
             }
-            let state = host.daemon.as_ref().and_then(|d| d.status().into_iter().next()).map(|s| s.state);
-            if host.state != state {
-                host.state = state;
-                self.trace.line(self.now, || format!("host {index}: state is {state:?}"));
+            if self.trace.is_kept(self.now) {
+                let state = host.daemon.as_ref().and_then(|d| d.status().into_iter().next()).map(|s| s.state);
+                if host.state != state {
+                    host.state = state;
+                    self.trace.line(self.now, || format!("host {index}: state is {state:?}"));
+                }
             }
         }
     }
