@@ -38,7 +38,7 @@ fn lives_on(test: &str, line: impl Fn(Link) -> Link, up: Time, longest: Time) {
         }
         let [slowest, _] = worst.get();
         worst.set([slowest.max(world.now()), worst.get()[1]]);
-        let end = world.now() + secs(600);
+        let end = world.now() + secs(300);
         while world.now() < end {
             let took = parted(world, |_| {}, longest)?;
             worst.set([worst.get()[0], worst.get()[1].max(took)]);

@@ -37,7 +37,7 @@ pub(crate) fn pair(seed: u64) -> Scenario {
     let sites = [kind(seed % 7), kind(seed / 7 % 7)];
     let mut scenario =
         Scenario { seed, first_is_lower: (seed / 49).is_multiple_of(2), ..Scenario::of(sites) };
-    for (host, every) in scenario.hosts.iter_mut().zip([190, 230]) {
+    for (host, every) in scenario.hosts.iter_mut().zip([390, 430]) {
         host.ping_every = Some(ms(every));
     }
     let direct = direct_path(&scenario.sites[0], &scenario.sites[1], Shared::Nothing) == Possible::Yes;

@@ -8,6 +8,7 @@ mod common;
 mod events;
 mod month;
 
+use common::judge::without_instants;
 use common::setting;
 use month::{Month, Violation};
 use wireplug_sim::scenario::Scenario;
@@ -69,6 +70,7 @@ fn months(test: u64) {
         }
     }
     let Some((seed, violation)) = failures.first() else { return };
+    let said = |violation: &Violation| without_instants(&violation.to_string());
     let scenario = draw(*seed);
     let mut again = Month::new(&scenario);
     again.keep_from(violation.began.saturating_sub(secs(setting("WIREPLUG_SIM_BEFORE", 60))));
@@ -79,7 +81,7 @@ fn months(test: u64) {
         again.trace(),
         others.len(),
         others.join("\n"),
-        if repeated.as_ref().err().map(Violation::to_string) == Some(violation.to_string()) {
+        if repeated.err().is_some_and(|again| said(&again) == said(violation)) {
             ""
         } else {
             " (NOT the same when repeated)"
