@@ -1,4 +1,4 @@
-//! For the fuzz targets: the relay as its threads use it, without sockets. Not an interface to build upon.
+//! For the fuzz targets and benches: the relay as its threads use it, without sockets. Not an interface to build upon.
 
 use std::net::SocketAddr;
 use std::time::Instant;
