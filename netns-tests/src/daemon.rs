@@ -27,6 +27,9 @@ pub struct Daemon {
 pub struct InterfaceStatus {
     /// The interface's name.
     pub interface: String,
+    /// Why nothing can be done: the interface is not there.
+    #[serde(default)]
+    pub waiting: Option<String>,
     /// Its peers.
     pub peers: Vec<PeerStatus>,
 }
@@ -47,6 +50,12 @@ pub struct PeerStatus {
     /// Whether that endpoint was proven before it was applied.
     #[serde(default)]
     pub proven: bool,
+    /// Whether somebody else has set that endpoint.
+    #[serde(default)]
+    pub by_hand: bool,
+    /// What is being tried now.
+    #[serde(default)]
+    pub trying: Option<String>,
     /// Why the peer cannot be reached.
     pub reason: Option<String>,
 }

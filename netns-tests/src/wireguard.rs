@@ -89,13 +89,27 @@ impl Host {
         public_key: &str,
     ) -> Result<Wireguard> {
         let device = self.shared.next_device(&self.namespace);
+        self.shared.write(&format!("{device}.key"), private)?;
+        self.bring_up(device, address, public_key)
+    }
+
+    /// Makes an interface again that was [deleted](Wireguard::delete), under the same name, with the same keys and
+    /// without peers: `wg-quick up`.
+    ///
+    /// # Errors
+    /// As [`Self::wireguard`].
+    pub fn wireguard_again(&self, deleted: &Wireguard) -> Result<Wireguard> {
+        self.bring_up(deleted.device.clone(), deleted.address, &deleted.public_key)
+    }
+
+    fn bring_up(&self, device: String, address: Ipv4Addr, public_key: &str) -> Result<Wireguard> {
         let process = if by_kernel() {
             self.namespace.ip(&[format!("link add {device} type wireguard")])?;
             None
         } else {
             Some(self.wireguard_go(&device)?)
         };
-        let key_file = self.shared.write(&format!("{device}.key"), private)?;
+        let key_file = self.shared.file(&format!("{device}.key"));
         let wireguard = Wireguard {
             namespace: self.namespace.clone(),
             device,
@@ -159,6 +173,31 @@ impl Wireguard {
     /// When `wg` refuses.
     pub fn set(&self, args: &[&str]) -> Result<()> {
         self.namespace.run(&[&["wg", "set", &self.device], args].concat()).map(drop)
+    }
+
+    /// Deletes the interface: `wg-quick down`.
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub fn delete(&self) -> Result<()> {
+        match &self.process {
+            None => self.namespace.ip(&[format!("link del {}", self.device)]),
+            Some(process) => {
+                process.terminate();
+                process.wait(START_LIMIT).map(drop)
+            }
+        }
+    }
+
+    /// Gives it another key.
+    ///
+    /// # Errors
+    /// When `wg` refuses.
+    pub fn change_key(&mut self, host: &Host) -> Result<()> {
+        let private = run(&["wg", "genkey"], "")?;
+        run(&["wg", "pubkey"], &private)?.trim().clone_into(&mut self.public_key);
+        let file = host.shared.write(&format!("{}.key", self.device), &private)?;
+        self.set(&["private-key", &file.display().to_string()])
     }
 
     /// Adds or changes a peer.

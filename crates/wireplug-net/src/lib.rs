@@ -9,6 +9,7 @@ mod addresses;
 mod batch;
 mod clock;
 mod device;
+mod directories;
 mod link;
 mod lock;
 mod neighbour;
@@ -25,6 +26,7 @@ pub use addresses::{Addresses, AddressesError, Change, Changes, ChangesError, Ho
 pub use batch::{BatchSocket, Burst, Message, Outcome, Part, Poller, Pool, SendScratch, Waker};
 pub use clock::{Sleeps, boottime, monotonic};
 pub use device::{Backend, Device, DeviceError, DeviceState, PeerState, PeerUpdate};
+pub use directories::{Directories, DirectoryEvent};
 pub use lock::{InterfaceLock, LockError};
 pub use neighbour::{LinkSocket, connect_on_link};
 pub use nudge::nudge;

@@ -16,6 +16,7 @@
 //! | `wishes` | what strategies want of relays |
 //! | `host` | what strategies get |
 //! | `report` | status |
+//! | `waiting` | while there is no such interface |
 
 mod bindings;
 mod device;
@@ -30,12 +31,15 @@ mod report;
 mod servers;
 mod session;
 mod verify;
+mod waiting;
 mod wishes;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use wireplug_net::{
@@ -43,13 +47,13 @@ use wireplug_net::{
 };
 
 use crate::config::InterfaceConfig;
-use crate::control::{ControlError, ControlServer};
+use crate::control::{ControlError, ControlServer, ReloadReport};
 use crate::files;
 use crate::interface::InterfaceName;
 use crate::rendezvous::Pool;
 use session::End;
 
-/// How often an interface that went away is looked for again.
+/// How often an interface that is not there is looked for: what the person does to a device is followed within this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What one interface is looked after with.
@@ -57,12 +61,28 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 pub struct AgentConfig {
     /// The interface.
     pub interface: InterfaceName,
-    /// Strategies and peers.
-    pub config: InterfaceConfig,
-    /// The rendezvous servers.
+    /// Strategies and peers, and every change of them.
+    pub config: watch::Receiver<Arc<InterfaceConfig>>,
+    /// The rendezvous servers. After a change of them `config` is sent once more.
     pub servers: Pool,
+    /// Where it is asked for that the config be read again.
+    pub reloads: mpsc::Sender<ReloadAsked>,
+    /// What is done about an interface that is not there at the start.
+    pub missing: Missing,
     /// Ends it.
     pub stop: CancellationToken,
+}
+
+/// Who waits for the outcome of a reload.
+pub type ReloadAsked = oneshot::Sender<ReloadReport>;
+
+/// What is done about an interface that is not there at the start. One that goes away later is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// It is an error.
+    Refused,
+    /// It is waited for.
+    Awaited,
 }
 
 /// Why an interface cannot be looked after.
@@ -103,41 +123,56 @@ impl AgentError {
     /// Whether trying again later is of no use.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Device(error) => {
-                matches!(error, DeviceError::BadName(_) | DeviceError::NotPermitted { .. })
-            }
+            Self::Device(error) => Self::is_of_no_use(error),
             Self::Lock(_) | Self::Control(_) | Self::Namespace(_) | Self::RunDirectory { .. } => true,
             Self::Addresses(_) | Self::Routes(_) | Self::Changes(_) => false,
         }
     }
+
+    fn is_of_no_use(error: &DeviceError) -> bool {
+        matches!(error, DeviceError::BadName(_) | DeviceError::NotPermitted { .. })
+    }
 }
 
-/// Looks after one interface until it is told to stop. The interface must exist at the start; one that goes
-/// away later is waited for.
+impl AgentConfig {
+    /// Has the config read again.
+    fn pass_on(&self, asked: ReloadAsked) {
+        if self.reloads.try_send(asked).is_err() {
+            warn!(interface = %self.interface, "a reload is not done: too many are asked for");
+        }
+    }
+}
+
+/// Looks after one interface until it is told to stop.
 ///
 /// # Errors
-/// What makes it useless to begin: no such interface, no permission, another daemon on it.
+/// What makes it useless to begin: no permission, another daemon on it, or no such interface where that is not
+/// [awaited](Missing).
 pub async fn run(config: AgentConfig) -> Result<(), AgentError> {
-    let mut first = Some(find(&config.interface).await?);
+    let (mut found, mut why) = match find(&config.interface).await {
+        Ok(found) => (Some(found), String::new()),
+        Err(error) if config.missing == Missing::Awaited && !AgentError::is_of_no_use(&error) => {
+            (None, error.to_string())
+        }
+        Err(error) => return Err(error.into()),
+    };
     let run_directory = files::run_directory().map_err(AgentError::Namespace)?;
     files::make_directory(&run_directory)
         .map_err(|source| AgentError::RunDirectory { path: run_directory.clone(), source })?;
     let _lock = InterfaceLock::acquire(&run_directory, config.interface.as_str())?;
     let (_control, mut requests) = ControlServer::open(&run_directory, &config.interface)?;
     loop {
-        let (device, state) = if let Some(found) = first.take() {
-            found
-        } else {
-            tokio::select! {
-                () = config.stop.cancelled() => return Ok(()),
-                found = wait_for(&config.interface) => found,
-            }
-        };
-        let (interface, backend, peers) = (&config.interface, device.backend(), state.peers.len());
+        let interface = &config.interface;
+        if found.is_none() {
+            warn!(%interface, why, "waiting for the interface");
+            found = waiting::wait(&config, why, &mut requests).await;
+        }
+        let Some((device, state)) = found.take() else { return Ok(()) };
+        let (backend, peers) = (device.backend(), state.peers.len());
         info!(%interface, %backend, peers, "looking after");
         match session::run(&config, &run_directory, device, state, &mut requests).await? {
             End::Stopped => return Ok(()),
-            End::Gone(why) => warn!(%interface, why, "waiting for the interface"),
+            End::Gone(reason) => why = reason,
         }
     }
 }
@@ -146,13 +181,4 @@ async fn find(name: &InterfaceName) -> Result<(Device, DeviceState), DeviceError
     let device = Device::find(name.as_str()).await?;
     let state = device.read().await?;
     Ok((device, state))
-}
-
-async fn wait_for(name: &InterfaceName) -> (Device, DeviceState) {
-    loop {
-        match find(name).await {
-            Ok(found) => return found,
-            Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
-        }
-    }
 }

@@ -1,7 +1,5 @@
 //! The command line of `wireplug` and `wireplugd`, and what each of them does.
 
-mod daemon;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -9,10 +7,9 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
-pub use daemon::{Wireplugd, all_interfaces, one_interface};
-
-use crate::config::{BadServer, Config, ServerConfig};
-use crate::control::ControlError;
+use crate::config::{BadServer, ServerConfig};
+use crate::control::{ControlError, ReloadReport};
+use crate::daemon::{self, Source};
 use crate::interface::InterfaceName;
 use crate::status::StrategyInfo;
 use crate::{control, files, status};
@@ -81,6 +78,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Has the daemons read their config again, and says what is another, or why it is refused
+    Reload {
+        /// The daemon of one interface only, with all that it looks after
+        interface: Option<InterfaceName>,
+    },
     /// Lists the strategies of this build, and how they go on the interfaces that are looked after
     Strategies {
         /// One interface only
@@ -100,6 +102,7 @@ impl Wireplug {
         match self.command {
             Some(Command::Status { interface, json }) => print_status(interface.as_ref(), json),
             Some(Command::Strategies { interface, json }) => print_strategies(interface.as_ref(), json),
+            Some(Command::Reload { interface }) => reload(interface.as_ref()),
             None => self.daemon.run(),
         }
     }
@@ -108,16 +111,54 @@ impl Wireplug {
 impl Daemon {
     fn run(self) -> anyhow::Result<()> {
         let interface = self.interface.context("name the interface: wireplug INTERFACE")?;
-        let mut config = Config::load(self.config.as_deref())?;
-        if let Some(url) = &self.server {
-            let server = ServerConfig::parse(url, self.pin.as_deref()).map_err(|error| match error {
-                BadServer::Url { .. } => anyhow::anyhow!("--server {error}"),
-                BadServer::Pin(_) => anyhow::anyhow!("--pin {error}"),
-            })?;
-            config.servers = vec![server];
-        }
-        one_interface(interface, config)
+        let server =
+            self.server.as_ref().map(|url| ServerConfig::parse(url, self.pin.as_deref())).transpose();
+        let server = server.map_err(|error| match error {
+            BadServer::Url { .. } => anyhow::anyhow!("--server {error}"),
+            BadServer::Pin(_) => anyhow::anyhow!("--pin {error}"),
+        })?;
+        daemon::run(Source { file: self.config, server, only: Some(interface) })
     }
+}
+
+/// Looks after all interfaces of the config.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wireplugd",
+    version,
+    about,
+    after_help = "WIREPLUG_LOG sets what is logged; default \"info\"."
+)]
+pub struct Wireplugd {
+    /// The config; without it /etc/wireplug/wireplug.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Wireplugd {
+    /// Looks after the interfaces of the config until it is told to stop.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being done, in words that say what to do.
+    pub fn run(self) -> anyhow::Result<()> {
+        daemon::run(Source { file: self.config, ..Source::default() })
+    }
+}
+
+fn reload(interface: Option<&InterfaceName>) -> anyhow::Result<()> {
+    let directory = run_directory()?;
+    let (reports, mut silent) = match interface {
+        Some(interface) => (vec![control::ask_reload(&directory, interface)?], vec![]),
+        None => control::reload_all(&directory)?,
+    };
+    print(&reports.iter().map(ReloadReport::lines).collect::<String>())?;
+    if let Some(error) = silent.pop() {
+        return Err(error.into());
+    }
+    if reports.iter().any(|report| report.refused.is_some()) {
+        anyhow::bail!("the config is refused; the one before stays in force");
+    }
+    Ok(())
 }
 
 fn print_status(interface: Option<&InterfaceName>, json: bool) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 //! It is read by hand from the spanned tables of `toml`, because every complaint must name file, line and
 //! what is accepted, also in the tables that strategies read themselves.
 
+mod change;
 mod pin;
 mod read;
 mod server;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use wireplug_core::{PublicKey, StrategyName};
 use wireplug_strategy::Registration;
 
+pub use change::{Change, Difference, InterfaceChange, ServerChange};
 pub use pin::{BadPin, Pin};
 pub use server::{BadServer, ServerConfig, ServerUrl};
 

@@ -1,4 +1,5 @@
-//! The control socket: how `wireplug status` and `wireplug strategies` ask a running daemon. Root only.
+//! The control socket: how `wireplug status`, `wireplug strategies` and `wireplug reload` ask a running daemon. Root
+//! only.
 //!
 //! One socket per interface, `/run/wireplug/NETNS/INTERFACE.sock`. One line of JSON asks, one line answers, and
 //! the connection ends.
@@ -6,6 +7,7 @@
 mod client;
 #[doc(hidden)]
 pub mod fuzzing;
+mod reload;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +15,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-pub use client::{ask, ask_all, ask_all_strategies, ask_strategies};
+pub use client::{ask, ask_all, ask_all_strategies, ask_reload, ask_strategies, reload_all};
+pub use reload::{ReloadReport, Reloaded};
 pub use server::ControlServer;
 
 use crate::interface::InterfaceName;
@@ -26,6 +29,8 @@ pub enum Request {
     Status(oneshot::Sender<InterfaceStatus>),
     /// How it goes with the strategies of its build, each on this interface alone. Dropped likewise.
     Strategies(oneshot::Sender<Vec<StrategyInfo>>),
+    /// Read the config again. Dropped likewise.
+    Reload(oneshot::Sender<ReloadReport>),
 }
 
 /// Why there is no control socket, or no answer from it.
@@ -84,6 +89,7 @@ impl ControlError {
 enum Question {
     Status,
     Strategies,
+    Reload,
 }
 
 /// An answer as it is written.
@@ -92,6 +98,7 @@ enum Question {
 enum Answer {
     Status(Box<InterfaceStatus>),
     Strategies(Vec<StrategyInfo>),
+    Reload(ReloadReport),
     Error(String),
 }
 

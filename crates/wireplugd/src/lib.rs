@@ -4,6 +4,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod files;
 pub mod interface;
 pub mod log;

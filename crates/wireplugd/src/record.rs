@@ -65,6 +65,11 @@ impl Keepalives {
         ours.then_some(entry.before.unwrap_or(0))
     }
 
+    /// A peer is gone, or was made anew: whatever keepalive it has now is not the one that we set.
+    pub fn forget(&mut self, peer: &PublicKey) -> bool {
+        self.entries.remove(peer).is_some()
+    }
+
     /// The peers in the record.
     pub fn peers(&self) -> impl Iterator<Item = &PublicKey> {
         self.entries.keys()

@@ -132,6 +132,7 @@ pub struct Handle {
 }
 
 struct Inner {
+    number: usize,
     url: ServerUrl,
     shared: Arc<Shared>,
     // Stops the task.
@@ -153,13 +154,14 @@ impl Handle {
     /// Connects to a server, with this mark on all sockets (0 for none), and again whenever the connection
     /// is lost. `seed` spreads the waiting times of many daemons. Must be called within a tokio runtime.
     pub fn spawn(server: ServerConfig, fwmark: u32, state: Arc<State>, seed: u64) -> Self {
-        let (handle, task) = Self::new(server, fwmark, state, seed);
+        let (handle, task) = Self::new(0, server, fwmark, state, seed);
         tokio::spawn(task);
         handle
     }
 
     /// The same with the task still to be spawned.
     fn new(
+        number: usize,
         server: ServerConfig,
         fwmark: u32,
         state: Arc<State>,
@@ -169,7 +171,12 @@ impl Handle {
         let shared = Arc::new(Shared::default());
         let url = server.url.clone();
         let task = link::run(Arc::clone(&shared), server, fwmark, state, seed, stop.clone());
-        (Self { inner: Arc::new(Inner { url, shared, _stop: stop.drop_guard() }) }, task)
+        (Self { inner: Arc::new(Inner { number, url, shared, _stop: stop.drop_guard() }) }, task)
+    }
+
+    /// The server's number in its [`Pool`], which no other server has or had there.
+    pub fn number(&self) -> usize {
+        self.inner.number
     }
 
     /// The server's URL.
@@ -203,6 +210,11 @@ impl Handle {
     /// sent again after each reconnect.
     pub fn publish(&self, topic: Topic, sealed: Vec<u8>) {
         self.change(|session| session.publish(topic, sealed));
+    }
+
+    /// Our offer in a topic, as it was last published.
+    pub fn offer(&self, topic: Topic) -> Option<Vec<u8>> {
+        self.inner.shared.session().offer(topic)
     }
 
     /// Wants a place on the server's relay for a topic that was joined, over all reconnects, until

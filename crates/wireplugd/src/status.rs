@@ -25,6 +25,9 @@ pub struct InterfaceStatus {
     pub interface: String,
     /// WireGuard's UDP port; 0 while the device has none.
     pub listen_port: u16,
+    /// Why nothing can be done now: the interface is not there.
+    #[serde(default)]
+    pub waiting: Option<String>,
     /// The rendezvous servers, in the order of the config.
     #[serde(default)]
     pub servers: Vec<ServerStatus>,
@@ -78,6 +81,15 @@ pub struct PeerStatus {
     /// nothing can be proven, such as those without wireplug.
     #[serde(default)]
     pub proven: bool,
+    /// Whether somebody else has set that endpoint, such as with `wg set`: it is left there while it works.
+    #[serde(default)]
+    pub by_hand: bool,
+    /// What is being tried now, in words.
+    #[serde(default)]
+    pub trying: Option<String>,
+    /// When the next try begins by itself.
+    #[serde(default)]
+    pub next: Option<Timestamp>,
     /// Why it is not better: what was tried, and what to do.
     #[serde(default)]
     pub reason: Option<String>,
@@ -132,11 +144,15 @@ mod tests {
             rtt_ms: Some(12.5),
             since: Timestamp::from(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
             proven: true,
+            by_hand: false,
+            trying: None,
+            next: None,
             reason: None,
         };
         let status = InterfaceStatus {
             interface: "wg0".to_owned(),
             listen_port: 51820,
+            waiting: None,
             servers: vec![],
             strategies: vec![],
             peers: vec![peer],
@@ -145,11 +161,12 @@ mod tests {
         assert_eq!(
             json,
             serde_json::json!([{
-                "interface": "wg0", "listen_port": 51820, "servers": [], "strategies": [],
+                "interface": "wg0", "listen_port": 51820, "waiting": null, "servers": [], "strategies": [],
                 "peers": [{
                     "public_key": "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=", "name": "nas",
                     "state": "connected", "strategy": "hole-punch", "endpoint": "203.0.113.7:51820",
-                    "rtt_ms": 12.5, "since": "2023-11-14T22:13:20Z", "proven": true, "reason": null
+                    "rtt_ms": 12.5, "since": "2023-11-14T22:13:20Z", "proven": true,
+                    "by_hand": false, "trying": null, "next": null, "reason": null
                 }]
             }])
         );

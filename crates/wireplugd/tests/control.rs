@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use wireplugd::control::{
-    ControlError, ControlServer, Request, ask, ask_all, ask_all_strategies, ask_strategies,
+    ControlError, ControlServer, ReloadReport, Reloaded, Request, ask, ask_all, ask_all_strategies,
+    ask_reload, ask_strategies, reload_all,
 };
 use wireplugd::interface::InterfaceName;
 use wireplugd::status::{InterfaceStatus, StrategyInfo};
@@ -24,6 +25,7 @@ fn status(interface: &str) -> InterfaceStatus {
     InterfaceStatus {
         interface: interface.to_owned(),
         listen_port: 51820,
+        waiting: None,
         servers: vec![],
         strategies: vec![],
         peers: vec![],
@@ -34,12 +36,21 @@ fn strategies() -> Vec<StrategyInfo> {
     wireplug_strategy::registered().into_iter().map(StrategyInfo::of).collect()
 }
 
+/// One daemon looks after wg0 and wg1.
+fn reloaded(interface: &str) -> ReloadReport {
+    let names = if interface == "wg2" { vec!["wg2"] } else { vec!["wg0", "wg1"] };
+    let one =
+        |name: &str| Reloaded { interface: name.to_owned(), changes: vec![format!("asked {interface}")] };
+    ReloadReport { interfaces: names.into_iter().map(one).collect(), refused: None }
+}
+
 fn answer(interface: &'static str, mut requests: mpsc::Receiver<Request>) {
     tokio::spawn(async move {
         while let Some(request) = requests.recv().await {
             match request {
                 Request::Status(sender) => drop(sender.send(status(interface))),
                 Request::Strategies(sender) => drop(sender.send(strategies())),
+                Request::Reload(sender) => drop(sender.send(reloaded(interface))),
             }
         }
     });
@@ -102,6 +113,24 @@ async fn strategies_are_told_by_each_daemon() {
     let (all, silent) = all.unwrap();
     assert!(silent.is_empty());
     assert_eq!(all, [strategies(), strategies()].concat());
+}
+
+#[tokio::test]
+async fn each_daemon_reloads_once_however_many_interfaces_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    let mut servers = Vec::new();
+    for interface in ["wg0", "wg1", "wg2"] {
+        let (server, requests) = ControlServer::open(&path, &name(interface)).unwrap();
+        answer(interface, requests);
+        servers.push(server);
+    }
+    let asked =
+        spawn_blocking(move || (reload_all(&path).unwrap(), ask_reload(&path, &name("wg1")).unwrap()));
+    let ((all, silent), one) = asked.await.unwrap();
+    assert!(silent.is_empty());
+    assert_eq!(all, [reloaded("wg0"), reloaded("wg2")]);
+    assert_eq!(one, reloaded("wg1"));
 }
 
 #[tokio::test]

@@ -130,10 +130,10 @@ struct Bench {
 fn start(strategies: &[(&'static str, Kind)]) -> Bench {
     let (sender, situation) = watch::channel(Situation::default());
     let events = EventQueue::default();
-    let strategies = strategies.iter().map(|(name, kind)| registration(name, *kind)).collect();
+    let strategies: Vec<_> = strategies.iter().map(|(name, kind)| registration(name, *kind)).collect();
     let host: Arc<dyn Host> = Arc::new(NoHost);
     let lives = Lives::default();
-    let runner = Runner::start(strategies, &host, &events, &lives, &situation);
+    let runner = Runner::start(&strategies, &host, &events, &lives, &situation);
     Bench { runner, events, lives, _situation: sender }
 }
 
@@ -201,6 +201,55 @@ async fn one_that_hangs_is_aborted_and_does_not_delay_the_stop() {
     let lost = drain(&bench.events);
     assert_eq!(lost.len(), 2, "both are taken back: {lost:?}");
     assert!(lost.iter().all(|found| found.event == Event::Lost(endpoint(1))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_those_that_changed_are_ended_and_started() {
+    let all = ["same", "other", "gone"].map(|name| registration(name, Kind::Good));
+    let mut bench = start(&[]);
+    bench.runner.follow(&all);
+    sleep(Duration::from_secs(5)).await;
+    drain(&bench.events);
+    let life = |name: &str| bench.lives.of(&name.parse().unwrap());
+    let before = life("same");
+    let with_options = (all[1].0, toml::toml! { lease = 60 });
+    bench.runner.follow(&[with_options.clone(), registration("new", Kind::Good), all[0].clone()]);
+    sleep(Duration::from_secs(5)).await;
+    let said = drain(&bench.events);
+    let of = |name: &str| {
+        let events = said.iter().filter(|found| found.strategy.as_str() == name);
+        events.map(|found| found.event.clone()).collect::<Vec<_>>()
+    };
+    let (found, lost) = (Event::Found(candidate(1)), Event::Lost(endpoint(1)));
+    assert_eq!((of("same"), life("same")), (vec![], before));
+    assert_eq!(of("gone"), std::slice::from_ref(&lost));
+    assert_eq!(life("gone"), None, "it is off, and has not failed");
+    assert_eq!(of("new"), std::slice::from_ref(&found));
+    assert_eq!(of("other"), std::slice::from_ref(&found), "started anew, it says what it finds");
+    assert!(life("other").unwrap().phase != life("same").unwrap().phase);
+    bench.runner.follow(&[]);
+    bench.runner.stop().await;
+    let lost_by: Vec<_> =
+        drain(&bench.events).into_iter().map(|found| (found.strategy.to_string(), found.event)).collect();
+    assert_eq!(lost_by.len(), 3, "{lost_by:?}");
+}
+
+/// Its former run may still be at work when it is enabled again; both at once would undo each other's.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_slow_to_end_is_not_run_twice() {
+    let mut bench = start(&[]);
+    let hangs = registration("hangs", Kind::Hangs);
+    bench.runner.follow(std::slice::from_ref(&hangs));
+    sleep(Duration::from_millis(1)).await;
+    bench.runner.follow(&[]);
+    bench.runner.follow(&[hangs]);
+    drain(&bench.events);
+    sleep(Duration::from_millis(990)).await;
+    assert_eq!(drain(&bench.events), [], "it is given its second to end");
+    sleep(Duration::from_millis(20)).await;
+    let life = bench.lives.of(&"hangs".parse().unwrap()).unwrap();
+    assert!(matches!(life.phase, Phase::Running { .. }));
+    bench.runner.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

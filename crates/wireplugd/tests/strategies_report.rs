@@ -130,7 +130,7 @@ async fn told() -> Vec<StrategyInfo> {
     let (_sender, situation) = watch::channel(Situation { generation, ..Situation::default() });
     let (events, lives) = (EventQueue::default(), Lives::default());
     let host: Arc<dyn Host> = Arc::new(FakeHost::new(Place::default()));
-    let runner = Runner::start(config.strategies.clone(), &host, &events, &lives, &situation);
+    let runner = Runner::start(&config.strategies, &host, &events, &lives, &situation);
     sleep(Duration::from_secs(100)).await;
     let now = Instant::now().into_std();
     for (port, verdict) in [

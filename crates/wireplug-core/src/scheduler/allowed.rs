@@ -23,12 +23,23 @@ impl Peer {
         self.ranking.clone_from(ranking);
         let refused = |(_, ends): &Barred| !ends.is_empty() && !ends.iter().any(|end| end.is_wanted(ranking));
         self.barred = barred_before.or(known).filter(refused);
+        self.hand.forget();
+        self.flaps.forget();
         self.carry_over_relay();
         self.set_targets(world.now);
         self.relay.expect_better();
         self.failures = 0;
         self.reason = None;
         self.begin_round(world, Cause::Own);
+    }
+
+    /// There is something new to try. A session that works is left alone.
+    pub(super) fn reconsider(&mut self, world: &mut World<'_>) {
+        if matches!(self.tunnel, Tunnel::Down) {
+            self.failures = 0;
+            self.reason = None;
+            self.begin_round(world, Cause::Own);
+        }
     }
 
     /// Whether a path may not be used though the session may be on it.

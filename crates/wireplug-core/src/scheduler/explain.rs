@@ -36,7 +36,7 @@ impl Peer {
         })
     }
 
-    pub(super) fn status(&self, local: &Local) -> PeerStatus {
+    pub(super) fn status(&self, local: &Local, server: &Server) -> PeerStatus {
         let endpoint = self.endpoint();
         let path = endpoint.and_then(|endpoint| self.paths.get(endpoint));
         let used = path.filter(|_| matches!(self.tunnel, Tunnel::Up(_) | Tunnel::Trying(_)));
@@ -51,6 +51,8 @@ impl Peer {
             rtt: used.and_then(Path::proof).map(|proof| proof.rtt),
             since: self.state.1,
             proven: used.is_some_and(|path| path.proof().is_some()),
+            by_hand: used.is_some() && self.is_set_by_hand(),
+            trying: self.trying(local, server),
             reason: self.reason.clone(),
         }
     }

@@ -123,6 +123,11 @@ pub enum Input {
     },
     /// Whether the WireGuard port can be shared at all (a right to raw sockets).
     PortSharing(bool),
+    /// The config says something else of a peer: one that has no session is worth a round now.
+    Reconsider {
+        /// Which.
+        peer: PublicKey,
+    },
     /// Strategies are ranked otherwise, or others are enabled: as in
     /// [`SchedulerConfig`](super::SchedulerConfig). Peers for which nothing is another are left alone.
     Ranked {

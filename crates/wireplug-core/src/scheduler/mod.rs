@@ -20,6 +20,7 @@ mod answers;
 mod expiry;
 mod explain;
 mod flaps;
+mod hand;
 mod handshakes;
 mod io;
 mod keepalive;
@@ -35,6 +36,7 @@ mod roaming;
 mod round;
 mod status;
 mod suggestions;
+mod trying;
 mod tuning;
 mod tunnel;
 
@@ -50,6 +52,7 @@ pub use io::{
 pub use keepalive::Learnt;
 pub use ranking::Ranking;
 pub use status::{PeerStatus, Reason, State};
+pub use trying::Trying;
 
 use crate::{Candidate, Endpoint, Mapping, PublicKey, TransactionId};
 use keepalive::Lifetimes;
@@ -201,6 +204,7 @@ impl Scheduler {
             // Said with every event by a loop that may not share the port: only the change is work for the peers.
             Input::PortSharing(possible) if possible == self.port_sharing => return,
             Input::PortSharing(possible) => self.port_sharing = possible,
+            Input::Reconsider { peer } => return self.for_one(now, peer, Peer::reconsider),
             Input::Ranked { ranking, peers } => return self.rank_anew(now, ranking, peers),
         }
         self.for_all(now, |_, _| {});
@@ -283,14 +287,14 @@ impl Scheduler {
 
     /// How it stands with every peer, by public key.
     pub fn status(&self) -> Vec<PeerStatus> {
-        self.peers.values().map(|slot| slot.peer.status(&self.local)).collect()
+        self.peers.values().map(|slot| slot.peer.status(&self.local, &self.server)).collect()
     }
 
     /// How it stands with the peers whose state or reason is another one since this was called last.
     pub fn take_changed(&mut self) -> Vec<PeerStatus> {
         let changed = std::mem::take(&mut self.changed);
         let slots = changed.iter().filter_map(|key| self.peers.get(key));
-        slots.map(|slot| slot.peer.status(&self.local)).collect()
+        slots.map(|slot| slot.peer.status(&self.local, &self.server)).collect()
     }
 
     /// Whose check an answer with this transaction from this address would answer. Whether it does, the pair's

@@ -125,6 +125,11 @@ impl Path {
         self.unsendable
     }
 
+    /// Whether it is asked in this round and has not answered.
+    pub(super) fn is_being_checked(&self) -> bool {
+        self.proof.is_none() && self.unsendable.is_none() && (self.next.is_some() || !self.pending.is_empty())
+    }
+
     /// How many checks this round has sent over it.
     pub(super) fn sent(&self) -> u32 {
         self.sent
@@ -166,8 +171,13 @@ impl Paths {
     }
 
     /// Makes the targets these candidates, best first where one endpoint is named twice. A path that is no
-    /// target any more goes, unless the peer itself sent checks over it.
-    pub(super) fn set_targets(&mut self, now: Instant, candidates: &[RemoteCandidate]) {
+    /// target any more goes, unless the peer itself sent checks over it, or it is the one to keep.
+    pub(super) fn set_targets(
+        &mut self,
+        now: Instant,
+        candidates: &[RemoteCandidate],
+        keep: Option<Endpoint>,
+    ) {
         for path in self.all.values_mut() {
             path.target = None;
         }
@@ -183,7 +193,10 @@ impl Paths {
                 path.next = Some(now);
             }
         }
-        self.all.retain(|_, path| path.target.is_some() || path.asked.is_some() || path.proof.is_some());
+        self.all.retain(|endpoint, path| {
+            let known = path.target.is_some() || path.asked.is_some() || path.proof.is_some();
+            known || Some(*endpoint) == keep
+        });
     }
 
     /// Adds the endpoint in use, so that it is checked like any other.

@@ -10,6 +10,7 @@ use super::allowed::Barred;
 use super::answers::Answers;
 use super::expiry::Watch;
 use super::flaps::Flaps;
+use super::hand::Hand;
 use super::handshakes::Handshakes;
 use super::io::{Command, Keepalive, PeerView, Stimulus, Unsendable};
 use super::keepalive::Lifetimes;
@@ -151,6 +152,7 @@ pub(super) struct Peer {
     pub(super) nominated: Option<Endpoint>,
     /// The path that was in use when its strategy was disabled.
     pub(super) barred: Option<Barred>,
+    pub(super) hand: Hand,
     pub(super) relay: Relay,
     pub(super) flaps: Flaps,
     /// The round trip of the last path that was proven straight to the peer.
@@ -179,6 +181,7 @@ impl Peer {
             reason: None,
             nominated: None,
             barred: None,
+            hand: Hand::default(),
             relay: Relay::default(),
             flaps: Flaps::default(),
             round_trip: None,
@@ -193,10 +196,10 @@ impl Peer {
     pub(super) fn see(&mut self, world: &mut World<'_>, mut view: PeerView) {
         view.handshake = self.handshakes.see(world.now, view.handshake);
         view.endpoint = view.endpoint.map(|endpoint| self.paths.with_scope(endpoint));
+        let before = self.view.take();
+        let others = before.as_ref().is_some_and(|before| self.see_what_others_did(before, &view));
         let was_up = self.tunnel.is_up().then(|| self.endpoint());
-        let seen = self.tunnel.see(world.now, self.view.as_ref(), &view);
-        let first = self.view.is_none();
-        let anew = self.view.as_ref().is_some_and(|before| is_made_anew(before, &view));
+        let seen = self.tunnel.see(world.now, before.as_ref(), &view);
         self.view = Some(view);
         if let Some(before) = was_up.filter(|before| self.tunnel.is_up() && *before != self.endpoint()) {
             self.roamed(world.now, before);
@@ -209,11 +212,10 @@ impl Peer {
             Seen::Silent => self.doubt(world, Silence::Unusual),
             Seen::SilentForLong => self.doubt(world, Silence::TooLong),
         }
-        if anew && !self.tunnel.is_up() {
-            self.tunnel = Tunnel::Down;
-        }
-        if first || anew {
+        if before.is_none() {
             self.begin_round(world, Cause::Own);
+        } else if others {
+            self.try_what_others_did(world);
         }
     }
 
@@ -284,6 +286,7 @@ impl Peer {
         let news =
             replaced.is_none_or(|old| (&old.candidates, old.mapping) != (&offer.candidates, offer.mapping));
         if news {
+            self.hand.doubt(|_| true);
             self.relay.expect_better();
             self.failures = 0;
             self.reason = None;
@@ -346,7 +349,8 @@ impl Peer {
             .filter(|candidate| self.ranking.place(Some(&candidate.strategy), candidate.tier).is_some())
             .cloned()
             .collect();
-        self.paths.set_targets(now, &wanted);
+        let by_hand = self.set_by_hand();
+        self.paths.set_targets(now, &wanted, by_hand);
     }
 
     /// The peer's check arrived: it is answered, and the path checked back.
@@ -360,11 +364,13 @@ impl Peer {
     ) {
         let known = self.paths.get(from).is_some() && !self.is_barred(from);
         if tier.is_relayed()
+            || self.hides_from(world.now, from)
             || !known && self.ranking.place(None, tier).is_none()
             || !self.answers.take(world.now)
         {
             return;
         }
+        self.hand.doubt(|at| at == from);
         world.commands.push_back(Command::Answer { peer: self.key, to: from, transaction });
         if matches!(self.effort, Effort::Pause { .. }) {
             self.begin_round(world, Cause::Called);
@@ -460,7 +466,10 @@ impl Peer {
         self.effort = Effort::Pause { until: world.now + wait };
     }
 
-    pub(super) fn update(&self, world: &mut World<'_>, endpoint: Option<Endpoint>, stimulus: Stimulus) {
+    pub(super) fn update(&mut self, world: &mut World<'_>, endpoint: Option<Endpoint>, stimulus: Stimulus) {
+        if let Some(endpoint) = endpoint {
+            self.hand.we_set(endpoint);
+        }
         world.commands.push_back(Command::Update { peer: self.key, endpoint, stimulus });
     }
 
@@ -486,11 +495,4 @@ impl Peer {
         let path = self.endpoint().and_then(|endpoint| self.paths.get(endpoint));
         path.is_some_and(|path| path.proof().is_some())
     }
-}
-
-/// The interface or the peer was removed and made again: what there was of endpoint, session and keepalive is gone, and
-/// nobody but us knows that there was any.
-fn is_made_anew(before: &PeerView, now: &PeerView) -> bool {
-    let fewer = now.rx_bytes < before.rx_bytes || now.tx_bytes < before.tx_bytes;
-    fewer || before.handshake.is_some() && now.handshake.is_none()
 }

@@ -51,6 +51,11 @@ impl Relay {
         self.upgrade_at.is_some()
     }
 
+    /// When that is.
+    pub(super) fn next_search(&self) -> Option<Instant> {
+        self.upgrade_at
+    }
+
     /// There is news: something better is likely soon.
     pub(super) fn expect_better(&mut self) {
         self.upgrades = 0;
@@ -66,6 +71,12 @@ impl Peer {
         match &mut self.effort {
             Effort::Round(round) if settled || world.now < round.started + UPGRADE_WINDOW => {
                 round.called = world.now;
+                // The other side has a session, too, and does not use its path: it is proven no more until it answers.
+                if let Tunnel::Up(up) = &self.tunnel
+                    && let Some(endpoint) = up.endpoint.filter(|_| !settled)
+                {
+                    self.paths.doubt(world.now, endpoint);
+                }
             }
             Effort::Rest | Effort::Pause { .. } if settled => {}
             Effort::Rest | Effort::Pause { .. } | Effort::Round(_) => self.begin_round(world, Cause::Called),

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::hand::Held;
 use super::io::{Command, Stimulus};
 use super::paths::Choice;
 use super::peer::{Cause, Effort, Peer, Role, Round, World};
@@ -112,6 +113,7 @@ impl Peer {
                     Role::Initiator => world.now,
                     Role::Follower => best.proof.at + follower_patience(best.proof.rtt),
                 };
+                let at = self.after_the_hand(at, best.endpoint);
                 if at <= world.now { self.apply(world, best.endpoint) } else { self.decide_by(Some(at)) }
             }
             Tunnel::Up(up) if up.endpoint == Some(best.endpoint) => {
@@ -146,6 +148,15 @@ impl Peer {
         self.update(world, None, stimulus);
     }
 
+    /// When another endpoint is applied than the one that somebody has set: that is tried first.
+    fn after_the_hand(&self, at: Instant, endpoint: Endpoint) -> Instant {
+        let Effort::Round(round) = &self.effort else { return at };
+        match self.held_by_hand(round) {
+            Some(Held::Until(until)) if self.set_by_hand() != Some(endpoint) => at.max(until),
+            _ => at,
+        }
+    }
+
     /// When the head start of better paths is over.
     fn relay_may_be_used_at(&self, world: &World<'_>) -> Instant {
         let Effort::Round(round) = &self.effort else { return world.now };
@@ -176,7 +187,9 @@ impl Peer {
             .proven(now, &self.ranking)
             .filter(|path| self.is_trusted(now, path, relay) && !self.is_barred(path.endpoint));
         let best = trusted.min_by_key(|path| path.score);
-        let chosen = self.nominated.filter(|_| self.role == Role::Follower);
+        let nominated = self.nominated.filter(|_| self.role == Role::Follower);
+        let proven = |at: &Endpoint| self.paths.get(*at).is_some_and(|path| path.proof().is_some());
+        let chosen = self.set_by_hand().filter(proven).or(nominated);
         let chosen = chosen.filter(|endpoint| !self.is_barred(*endpoint)).and_then(|endpoint| {
             let path = self.paths.get(endpoint)?;
             let (proof, relayed) = (path.proof()?, path.is_relayed());
@@ -189,6 +202,11 @@ impl Peer {
     fn move_at(&self, world: &World<'_>, up: &Up, best: Choice) -> Option<Instant> {
         let Effort::Round(round) = &self.effort else { return None };
         let Some(current) = up.endpoint else { return Some(best.proof.at) };
+        match self.held_by_hand(round) {
+            Some(Held::WhileItWorks) => return None,
+            Some(Held::Until(until)) if until > world.now => return Some(until),
+            Some(Held::Until(_)) | None => {}
+        }
         if self.role == Role::Follower && self.nominated == Some(best.endpoint) {
             return Some(best.proof.at);
         }
@@ -234,6 +252,7 @@ impl Peer {
             Role::Initiator | Role::Follower => self.stimulus(),
         };
         let (before, from_relay) = (self.endpoint(), self.tier_in_use_is_relayed());
+        let barred = self.uses_what_is_barred();
         self.update(world, Some(endpoint), stimulus);
         if let Tunnel::Up(up) = &mut self.tunnel {
             up.move_to(world.now, endpoint);
@@ -243,8 +262,9 @@ impl Peer {
         }
         match (from_relay, self.tier_in_use_is_relayed()) {
             (true, false) => self.relay.leave(world.now),
-            (false, true) => self.left_for_a_relay(world.now, before),
-            (true, true) | (false, false) => {}
+            // One that was disabled is not dead.
+            (false, true) if !barred => self.left_for_a_relay(world.now, before),
+            (true, true) | (false, _) => {}
         }
         self.forget_what_was_disabled();
         self.nominate(world, endpoint);
@@ -357,7 +377,9 @@ impl Peer {
     fn round_end(&self, world: &World<'_>, round: &Round) -> Instant {
         let in_doubt = round.doubting && !self.works_in(round);
         let length = match &self.tunnel {
-            Tunnel::Up(_) if !in_doubt && !self.tier_in_use_is_relayed() => UPGRADE_WINDOW,
+            Tunnel::Up(_) if !in_doubt && !self.tier_in_use_is_relayed() && !self.uses_what_is_barred() => {
+                UPGRADE_WINDOW
+            }
             Tunnel::Trying(attempt) => return attempt.until.max(round.started + ROUND),
             Tunnel::Up(_) | Tunnel::Down if !world.port_sharing => {
                 let endpoints = u32::try_from(self.unproven(false).len()).unwrap_or(u32::MAX);

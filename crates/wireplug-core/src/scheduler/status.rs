@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::io::Unsendable;
+use super::trying::Trying;
 use crate::{Endpoint, PublicKey, StrategyName};
 
 /// How it stands with one peer.
@@ -23,6 +24,10 @@ pub struct PeerStatus {
     pub since: Instant,
     /// Whether the path in use answered a check.
     pub proven: bool,
+    /// Whether somebody else has set the endpoint in use, and it is left there while it works.
+    pub by_hand: bool,
+    /// What is being tried now.
+    pub trying: Trying,
     /// Why it is not connected, or not as it should be.
     pub reason: Option<Reason>,
 }

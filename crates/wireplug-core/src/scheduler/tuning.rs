@@ -140,6 +140,11 @@ pub(super) const LISTEN_FIRST: Duration = Duration::from_millis(500);
 /// Longer takes a way that comes back by itself for one.
 pub(super) const OPENED_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long an endpoint that the person set is left alone before anything was received over it or a check was answered: one
+/// that works has shown it by then, unless nothing is sent and the peer answers from another address. Longer would
+/// leave a tunnel dead after a `wg syncconf` with a stale endpoint.
+pub(super) const HAND_PATIENCE: Duration = Duration::from_secs(2);
+
 /// After a move, how long late packets on the old path may pull the endpoint back before that is
 /// believed, and how often it is put right. Where both sides send much, it takes several times until no
 /// packet on the old path is under way in either direction.

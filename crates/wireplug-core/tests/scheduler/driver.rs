@@ -131,6 +131,12 @@ impl Driver {
         self.take(Input::Device(DeviceView { listen_port: 51820, peers: vec![self.view.clone()] }));
     }
 
+    /// An authentic packet came from there, and WireGuard went after it.
+    pub(crate) fn roams(&mut self, to: &str) {
+        self.view.endpoint = Some(endpoint(to));
+        self.view.rx_bytes += 32;
+    }
+
     /// WireGuard completed a handshake now, from this endpoint.
     pub(crate) fn handshake(&mut self, from: &str) {
         let stamp = (self.now - self.start).as_nanos() + 1;

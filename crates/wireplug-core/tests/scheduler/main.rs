@@ -5,6 +5,7 @@
 mod applying;
 mod arbitrary;
 mod driver;
+mod hand;
 mod moving;
 mod neighbours;
 mod offers;
@@ -12,4 +13,5 @@ mod ranked;
 mod relaying;
 mod rounds;
 mod steps;
+mod telling;
 mod watching;

@@ -21,7 +21,7 @@ fn moved_by_the_initiator() -> Driver {
     driver.answer(DIRECT);
     driver.handshake(PUNCHED);
     driver.updates.clear();
-    driver.view.endpoint = Some(endpoint(DIRECT));
+    driver.roams(DIRECT);
     driver.look();
     driver.asked(DIRECT, Tier::Direct, true);
     driver
@@ -32,7 +32,7 @@ fn the_follower_holds_on_to_a_path_that_it_was_moved_to() {
     let mut driver = moved_by_the_initiator();
     assert_eq!(driver.applied(), [], "it is there already");
     assert!(driver.scheduler.demand().device_poll <= ms(100), "and looks closely for a while");
-    driver.view.endpoint = Some(endpoint(PUNCHED));
+    driver.roams(PUNCHED);
     driver.pass_looking(ms(100));
     assert_eq!(driver.updates, [(Some(endpoint(DIRECT)), Stimulus::None)], "a late packet is put right");
     driver.pass_looking(Duration::from_secs(5));
@@ -42,8 +42,7 @@ fn the_follower_holds_on_to_a_path_that_it_was_moved_to() {
 #[test]
 fn a_peer_that_roams_right_after_a_move_is_not_pulled_back() {
     let mut driver = moved_by_the_initiator();
-    driver.view.endpoint = Some(endpoint(ELSEWHERE));
-    driver.view.rx_bytes += 32;
+    driver.roams(ELSEWHERE);
     driver.pass_looking(Duration::from_secs(5));
     assert_eq!(driver.applied(), []);
     assert_eq!(driver.status().endpoint, Some(endpoint(ELSEWHERE)));
@@ -55,7 +54,7 @@ fn what_was_proven_of_a_peers_old_network_is_not_chosen_in_its_new_one() {
     let mut from_elsewhere = offer(1, 1, vec![remote(ELSEWHERE, "direct", Tier::Direct)]);
     from_elsewhere.version.generation = 2;
     driver.take(Input::OfferArrived { peer: PEER, offer: from_elsewhere });
-    driver.view.endpoint = Some(endpoint(ELSEWHERE));
+    driver.roams(ELSEWHERE);
     driver.pass_looking(Duration::from_secs(5));
     assert_eq!(driver.applied(), []);
 }

@@ -131,7 +131,7 @@ fn a_disabled_path_straight_to_the_peer_stays_where_nothing_else_is_proven() {
     assert_eq!(driver.status().reason, Some(Reason::Disabled));
     // It is looked for again and again, and found at last.
     driver.forget();
-    driver.pass_looking(Duration::from_secs(24));
+    driver.pass_looking(Duration::from_secs(29));
     assert!(driver.checks.iter().any(|check| check.to == endpoint(DIRECT)));
     driver.answer(DIRECT);
     driver.pass(ms(10));
@@ -211,6 +211,28 @@ fn a_session_stays_on_a_relay_that_is_suggested_no_more_and_looks_for_another() 
     driver.pass(Duration::from_secs(1));
     assert_eq!(driver.applied(), [endpoint(OTHER)]);
     assert_eq!(driver.status().state, State::Relayed);
+}
+
+/// The side whose config still allows the path: it takes the other's call to the relay for what it is, also while the
+/// round runs in which it proved that path.
+#[test]
+fn a_call_to_the_relay_counts_for_more_than_what_was_proven_before_it() {
+    let mut driver = Driver::initiator();
+    driver.rank(&["direct", "hole-punch", "relay"]);
+    driver = driver.begun();
+    let candidates = vec![remote(PUNCHED, "hole-punch", Tier::Punched)];
+    driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, 1, candidates) });
+    driver.answer(PUNCHED);
+    driver.handshake(PUNCHED);
+    driver.pass_looking(Duration::from_secs(1));
+    assert!(!driver.scheduler.relay_wanted(&PEER));
+    driver.forget();
+    driver.take(Input::RelayCalled { peer: PEER });
+    assert!(driver.scheduler.relay_wanted(&PEER));
+    driver.hear();
+    assert_eq!(driver.applied(), [], "it moves when the other side does");
+    driver.answer(PUNCHED);
+    assert!(!driver.scheduler.relay_wanted(&PEER), "the path does work after all");
 }
 
 #[test]

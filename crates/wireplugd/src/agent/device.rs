@@ -62,6 +62,7 @@ impl DeviceTask {
                 Job::Read => {
                     let news_now = match self.device.read().await {
                         Ok(state) => {
+                            self.forget_what_is_gone(&state);
                             self.state = state.clone();
                             News::Read(Box::new(state), self.view())
                         }
@@ -78,6 +79,29 @@ impl DeviceTask {
                 }
                 Job::Finish => return self.finish().await,
             }
+        }
+    }
+
+    /// Forgets that keepalives are ours of peers that somebody removed, even if they were added again since: another
+    /// keepalive of the same length is the person's.
+    fn forget_what_is_gone(&mut self, state: &DeviceState) {
+        let find = |state: &DeviceState, key: &PublicKey| {
+            let peer = state.peers.iter().find(|peer| peer.public_key == *key);
+            peer.map(|peer| (peer.rx_bytes, peer.tx_bytes))
+        };
+        let is_gone = |key: &PublicKey| match (find(&self.state, key), find(state, key)) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some((rx, tx)), Some((rx_now, tx_now))) => rx_now < rx || tx_now < tx,
+        };
+        let gone: Vec<_> = self.keepalives.peers().filter(|key| is_gone(key)).copied().collect();
+        for key in &gone {
+            self.keepalives.forget(key);
+        }
+        if !gone.is_empty()
+            && let Err(error) = self.record.write(&self.keepalives)
+        {
+            debug!(%error, "the record of our keepalives has some of peers that are gone");
         }
     }
 

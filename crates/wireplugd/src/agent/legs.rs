@@ -1,6 +1,7 @@
 //! The legs of one interface's pairs over TLS, one link for each server that has any.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -53,7 +54,13 @@ impl Legs {
         self.close(about);
         let Some(channel) = self.new_channel() else { return };
         let (pool, fwmark, events) = (&self.pool, self.fwmark, &self.events);
-        let link = self.links.entry(about.1).or_insert_with(|| pool.relay(about.1, fwmark, events.clone()));
+        let link = match self.links.entry(about.1) {
+            Entry::Occupied(link) => link.into_mut(),
+            Entry::Vacant(place) => match pool.relay(about.1, fwmark, events.clone()) {
+                Some(link) => place.insert(link),
+                None => return,
+            },
+        };
         match link.open(channel, credential.clone(), listen_port) {
             Ok(endpoint) => {
                 let credential = credential.clone();

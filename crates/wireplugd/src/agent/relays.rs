@@ -86,6 +86,11 @@ impl Relays {
         self.revision += u64::from(self.places.len() != before);
     }
 
+    /// All places, whatever was asked or given.
+    pub(super) fn all(&self) -> Vec<About> {
+        self.places.keys().copied().collect()
+    }
+
     /// What is wanted of a place, and what it is bound with.
     pub(super) fn wish(&self, about: About) -> Option<(&RelayWish, Option<&Credential>)> {
         self.places.get(&about).map(|place| (&place.wish, place.credential.as_ref()))

@@ -41,6 +41,7 @@ pub(super) fn interface(
     status::InterfaceStatus {
         interface: name.to_string(),
         listen_port,
+        waiting: None,
         servers: servers.collect(),
         strategies: strategies.collect(),
         peers: peers.collect(),
@@ -57,6 +58,9 @@ fn one(peer: PeerStatus, name: Option<String>, now: Instant, wall: SystemTime) -
         rtt_ms: peer.rtt.map(|rtt| (rtt.as_secs_f64() * 100_000.0).round() / 100.0),
         since: (wall - now.saturating_duration_since(peer.since)).into(),
         proven: peer.proven,
+        by_hand: peer.by_hand,
+        trying: peer.trying.words(now),
+        next: peer.trying.next().map(|at| (wall + at.saturating_duration_since(now)).into()),
         reason: peer.reason.map(|reason| reason.to_string()),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use wireplug_core::{Endpoint, Family, PublicKey};
 use wireplug_proto::rendezvous::AccessToken;
 use wireplug_proto::{Pair, Topic};
@@ -19,13 +19,16 @@ pub(super) type ServerEvent = (usize, Event);
 /// The servers, and which of them can be used.
 pub(super) struct Servers {
     all: Vec<Server>,
+    fwmark: u32,
+    said: mpsc::Sender<ServerEvent>,
     // Ends the forwarding of events when it is dropped.
-    _forwarders: JoinSet<()>,
+    forwarders: JoinSet<()>,
 }
 
 struct Server {
     handle: Handle,
     standing: Standing,
+    forwarder: AbortHandle,
 }
 
 /// How it stands with one server.
@@ -37,42 +40,85 @@ pub(super) enum Standing {
 impl Servers {
     /// Connects to all, or shares the connections that there are.
     pub(super) fn open(pool: &Pool, fwmark: u32) -> (Self, mpsc::Receiver<ServerEvent>) {
-        let (sender, receiver) = mpsc::channel(16);
-        let mut forwarders = JoinSet::new();
-        let all = pool.connect(fwmark).into_iter().enumerate().map(|(number, handle)| {
-            let mut events = handle.subscribe();
-            let sender = sender.clone();
-            forwarders
-                .spawn(async move { while sender.send((number, events.recv().await)).await.is_ok() {} });
-            Server { handle, standing: Standing::Down { why: "connecting".to_owned() } }
-        });
-        let all = all.collect();
-        (Self { all, _forwarders: forwarders }, receiver)
+        let (said, receiver) = mpsc::channel(16);
+        let mut servers = Self { all: Vec::new(), fwmark, said, forwarders: JoinSet::new() };
+        servers.follow(pool, &Pairs::default());
+        (servers, receiver)
     }
 
-    pub(super) fn url(&self, server: usize) -> &ServerUrl {
-        self.all[server].handle.url()
+    /// Makes the servers those of the pool. One that is new is told all that the others were; returns the numbers of
+    /// those that are gone.
+    pub(super) fn follow(&mut self, pool: &Pool, pairs: &Pairs) -> Vec<usize> {
+        while self.forwarders.try_join_next().is_some() {}
+        let mut before = std::mem::take(&mut self.all);
+        for handle in pool.connect(self.fwmark) {
+            let number = handle.number();
+            let known = before.iter().position(|server| server.handle.number() == number);
+            let server = match known.map(|at| before.remove(at)) {
+                Some(server) => server,
+                None => self.introduce(handle, &before, pairs),
+            };
+            self.all.push(server);
+        }
+        let gone = before.iter().map(|server| {
+            server.forwarder.abort();
+            server.handle.number()
+        });
+        gone.collect()
+    }
+
+    /// Tells a server that is new all that the others know.
+    fn introduce(&mut self, handle: Handle, before: &[Server], pairs: &Pairs) -> Server {
+        for (_, pair) in pairs.iter() {
+            handle.join(Membership::of(pair));
+            let topic = pair.topic();
+            let mut others = before.iter().chain(&self.all);
+            if let Some(offer) = others.find_map(|server| server.handle.offer(topic)) {
+                handle.publish(topic, offer);
+            }
+        }
+        let (number, mut events, said) = (handle.number(), handle.subscribe(), self.said.clone());
+        let forward = async move { while said.send((number, events.recv().await)).await.is_ok() {} };
+        let forwarder = self.forwarders.spawn(forward);
+        Server { handle, standing: Standing::Down { why: "connecting".to_owned() }, forwarder }
+    }
+
+    fn get(&self, server: usize) -> Option<&Server> {
+        self.all.iter().find(|one| one.handle.number() == server)
+    }
+
+    /// The URL of a server that is still there.
+    pub(super) fn url(&self, server: usize) -> Option<&ServerUrl> {
+        self.get(server).map(|server| server.handle.url())
     }
 
     /// The server of a URL.
     pub(super) fn number_of(&self, url: &str) -> Option<usize> {
-        self.all.iter().position(|server| server.handle.url().to_string() == url)
+        let known = self.all.iter().find(|server| server.handle.url().to_string() == url);
+        known.map(|server| server.handle.number())
     }
 
     /// Notes that a server is up; says whether it is the first.
     pub(super) fn up(&mut self, server: usize, token: [u8; 16], stun: Vec<StunServer>) -> bool {
         let first = !self.any_up();
-        self.all[server].standing = Standing::Up { token, stun };
+        self.set(server, Standing::Up { token, stun });
         first
     }
 
     /// Notes that a server is down; says why nothing is left if it was the last.
     pub(super) fn down(&mut self, server: usize, why: String) -> Option<String> {
-        self.all[server].standing = Standing::Down { why: why.clone() };
+        self.set(server, Standing::Down { why: why.clone() });
         (!self.any_up()).then_some(why)
     }
 
-    fn any_up(&self) -> bool {
+    fn set(&mut self, server: usize, standing: Standing) {
+        if let Some(server) = self.all.iter_mut().find(|one| one.handle.number() == server) {
+            server.standing = standing;
+        }
+    }
+
+    /// Whether any can be used.
+    pub(super) fn any_up(&self) -> bool {
         self.all.iter().any(|server| matches!(server.standing, Standing::Up { .. }))
     }
 
@@ -102,19 +148,25 @@ impl Servers {
     }
 
     pub(super) fn allocate(&self, server: usize, topic: Topic, access: Option<AccessToken>) {
-        self.all[server].handle.allocate(topic, access);
+        if let Some(server) = self.get(server) {
+            server.handle.allocate(topic, access);
+        }
     }
 
     pub(super) fn release(&self, server: usize, topic: Topic) {
-        self.all[server].handle.release(topic);
+        if let Some(server) = self.get(server) {
+            server.handle.release(topic);
+        }
     }
 
     pub(super) fn verify(&self, server: usize, id: u64, endpoint: Endpoint, nonce: [u8; 16]) {
-        self.all[server].handle.verify(id, endpoint, nonce);
+        if let Some(server) = self.get(server) {
+            server.handle.verify(id, endpoint, nonce);
+        }
     }
 
     pub(super) fn new_id(&self, server: usize) -> u64 {
-        self.all[server].handle.new_id()
+        self.get(server).map_or(0, |server| server.handle.new_id())
     }
 
     pub(super) fn kick(&self) {
@@ -150,8 +202,8 @@ impl Servers {
     }
 
     fn up_ones(&self) -> impl Iterator<Item = (usize, &[u8; 16], &Vec<StunServer>)> {
-        self.all.iter().enumerate().filter_map(|(number, server)| match &server.standing {
-            Standing::Up { token, stun } => Some((number, token, stun)),
+        self.all.iter().filter_map(|server| match &server.standing {
+            Standing::Up { token, stun } => Some((server.handle.number(), token, stun)),
             Standing::Down { .. } => None,
         })
     }

@@ -4,6 +4,7 @@ mod inbound;
 mod outbound;
 mod proof;
 mod relay;
+mod reload;
 mod situation;
 mod stun;
 
@@ -14,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
-use wireplug_core::scheduler::{Input, Ranking, Scheduler, SchedulerConfig, State};
-use wireplug_core::{PublicKey, StrategyName, Tier};
+use wireplug_core::scheduler::{Input, Scheduler, SchedulerConfig, State};
+use wireplug_core::{PublicKey, StrategyName};
 use wireplug_net::{Device, DeviceState, Resolver, Sleeps, boottime, monotonic};
 use wireplug_proto::rendezvous::Reason as Refusal;
 use wireplug_strategy::{Host, Situation};
@@ -57,6 +58,9 @@ const LONG_SLEEP: Duration = Duration::from_secs(20);
 /// One interface and all that is known of it.
 pub(super) struct Session<'a> {
     config: &'a AgentConfig,
+    /// What the config says of this interface, and where it is heard when it says something else.
+    settings: Arc<InterfaceConfig>,
+    configs: watch::Receiver<Arc<InterfaceConfig>>,
     state: DeviceState,
     scheduler: Scheduler,
     pairs: Pairs,
@@ -79,10 +83,13 @@ pub(super) struct Session<'a> {
     notes: BTreeMap<StrategyName, String>,
     events: EventQueue,
     lives: Lives,
+    runner: Runner,
     /// What each server refused, by kind, since it came up: said once.
     refused: HashSet<(usize, &'static str, Refusal)>,
     next_read: Instant,
     reading: bool,
+    /// Why the device could not be read last, if it could not: said once.
+    unreadable: Option<String>,
     look_at: Option<Instant>,
     sleeps: Sleeps,
 }
@@ -140,11 +147,22 @@ pub(super) async fn run(
     let wishes = Wishes::default();
     let host = AgentHost::new(events.clone(), questions_sender, wishes.clone(), resolver, memory);
     let host: Arc<dyn Host> = Arc::new(host);
+    let lives = Lives::default();
+    let runner = Runner::new(&host, &events, &lives, &situations);
+    let mut configs = config.config.clone();
+    let settings = Arc::clone(&configs.borrow_and_update());
+    let (ranking, peers) = reload::rankings(&settings);
     let (servers, server_events) = Servers::open(&config.servers, state.fwmark);
     let (legs, link_events) = Legs::new(config.servers.clone(), state.fwmark);
 
     let mut session = Session {
-        scheduler: Scheduler::new(scheduler_config(&config.config, state.public_key)),
+        scheduler: Scheduler::new(SchedulerConfig {
+            own: state.public_key,
+            instance: u64::from_ne_bytes(random()),
+            seed: random(),
+            ranking,
+            peers,
+        }),
         pairs: Pairs::default(),
         port: Port::new(state.listen_port, state.fwmark),
         servers,
@@ -160,10 +178,14 @@ pub(super) async fn run(
         jobs,
         notes: BTreeMap::new(),
         events: events.clone(),
-        lives: Lives::default(),
+        lives,
+        runner,
+        configs,
+        settings,
         refused: HashSet::new(),
         next_read: now(),
         reading: false,
+        unreadable: None,
         look_at: None,
         sleeps: Sleeps::new(boottime(), monotonic()),
         config,
@@ -174,51 +196,25 @@ pub(super) async fn run(
     session.follow_peers();
     session.scheduler.handle(now(), Input::Device(view));
     session.settle().await;
-    let strategies = session.config.config.strategies.clone();
-    let runner = Runner::start(strategies, &host, &events, &session.lives, &situations);
+    session.runner.follow(&session.settings.strategies);
 
     let sources = Sources { news, events, questions, wishes, server_events, link_events, requests };
     let end = session.event_loop(sources).await;
 
+    let Session { runner, servers, pairs, relays, jobs, .. } = session;
     runner.stop().await;
     // To leave a topic gives its place at a relay back, which a tunnel may go on over while there is no daemon. So these
     // end with the connection.
     let stopped = matches!(end, End::Stopped);
-    session.servers.leave_all(&session.pairs, |peer| stopped && session.relays.has_place(peer));
+    servers.leave_all(&pairs, |peer| stopped && relays.has_place(peer));
     if stopped {
-        session.jobs.send(Job::Finish).await.ok();
+        jobs.send(Job::Finish).await.ok();
     }
-    drop(session);
+    drop(jobs);
     if tokio::time::timeout(Duration::from_secs(2), device_task).await.is_err() {
         warn!("the device did not answer in time: our keepalives stay set");
     }
     Ok(end)
-}
-
-fn scheduler_config(interface: &InterfaceConfig, own: PublicKey) -> SchedulerConfig {
-    let enabled: Vec<(StrategyName, Tier)> = interface
-        .strategies
-        .iter()
-        .filter_map(|(registration, _)| Some((registration.name.parse().ok()?, registration.tier)))
-        .collect();
-    let ranking = |order: Vec<(StrategyName, Tier)>| {
-        let known = wireplug_strategy::registered().into_iter().filter_map(|one| one.name.parse().ok());
-        let refused = known.filter(|name: &StrategyName| order.iter().all(|(on, _)| on != name)).collect();
-        Ranking::new(order, refused)
-    };
-    let peers = interface.peers.iter().filter_map(|(key, peer)| {
-        let wanted = peer.strategies.as_ref()?;
-        let order = wanted.iter().filter_map(|name| enabled.iter().find(|(on, _)| on == name).cloned());
-        Some((*key, ranking(order.collect())))
-    });
-    let peers = peers.collect();
-    SchedulerConfig {
-        own,
-        instance: u64::from_ne_bytes(random()),
-        seed: random(),
-        ranking: ranking(enabled.clone()),
-        peers,
-    }
 }
 
 /// Ids and nonces for verifications.
@@ -254,6 +250,7 @@ impl Session<'_> {
                 wish = wishes.recv() => self.wished(wish),
                 Some(event) = link_events.recv() => self.link_said(event),
                 Some(request) = requests.recv() => self.answer(request),
+                Ok(()) = self.configs.changed() => self.follow_config(),
                 () = self.network.changed() => self.look_at = Some(now() + DEBOUNCE),
                 () = timer => self.time_passed().await,
             }
@@ -349,17 +346,21 @@ impl Session<'_> {
     }
 
     fn peer_name(&self, key: &PublicKey) -> String {
-        let configured = self.config.config.peers.get(key).and_then(|peer| peer.name.clone());
+        let configured = self.settings.peers.get(key).and_then(|peer| peer.name.clone());
         configured.unwrap_or_else(|| key.short())
     }
 
     fn answer(&mut self, request: Request) {
+        // Whoever asks after a reload sees what it did.
+        if self.configs.has_changed().unwrap_or(false) {
+            self.follow_config();
+        }
         match request {
             Request::Status(answer) => {
                 let status = report::interface(
                     &self.config.interface,
                     self.port.number(),
-                    &self.config.config,
+                    &self.settings,
                     &self.scheduler,
                     &self.servers,
                     &self.notes,
@@ -368,12 +369,13 @@ impl Session<'_> {
                 drop(answer.send(status));
             }
             Request::Strategies(answer) => {
-                let (name, config) = (&self.config.interface, &self.config.config);
+                let (name, config) = (&self.config.interface, &self.settings);
                 let clock = strategies::Clock::read();
                 let report =
                     strategies::report(name, config, &self.events, &self.lives, &self.scheduler, clock);
                 drop(answer.send(report));
             }
+            Request::Reload(answer) => self.config.pass_on(answer),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Answer, ControlError, Question, socket_path};
+use super::{Answer, ControlError, Question, ReloadReport, socket_path};
 use crate::interface::InterfaceName;
 use crate::status::{InterfaceStatus, StrategyInfo};
 
@@ -54,6 +54,38 @@ pub fn ask_all_strategies(
     Ok((all.into_iter().flatten().collect(), silent))
 }
 
+/// Has the daemon of one interface read its config again.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_reload(run_directory: &Path, interface: &InterfaceName) -> Result<ReloadReport, ControlError> {
+    ask_one(run_directory, interface)
+}
+
+/// Has all daemons in this network namespace read their configs again, each once, however many interfaces it looks
+/// after. With it comes what went wrong with daemons that did not answer.
+///
+/// # Errors
+/// As [`ask_all`].
+pub fn reload_all(run_directory: &Path) -> Result<(Vec<ReloadReport>, Vec<ControlError>), ControlError> {
+    let (mut all, mut silent) = (Vec::<ReloadReport>::new(), Vec::new());
+    for path in sockets(run_directory)? {
+        let told = all.iter().flat_map(|report| &report.interfaces);
+        let stem = path.file_stem().unwrap_or_default();
+        if told.into_iter().any(|one| *one.interface == *stem) {
+            continue;
+        }
+        match ask_at(&path) {
+            Ok(told) => all.extend(told),
+            Err(error) => silent.push(error),
+        }
+    }
+    if all.is_empty() && silent.is_empty() {
+        return Err(ControlError::NoneRunning);
+    }
+    Ok((all, silent))
+}
+
 /// Something that a daemon can be asked for.
 trait Told: Sized {
     const QUESTION: Question;
@@ -78,6 +110,14 @@ impl Told for Vec<StrategyInfo> {
     }
 }
 
+impl Told for ReloadReport {
+    const QUESTION: Question = Question::Reload;
+
+    fn read(answer: Answer) -> Option<Self> {
+        if let Answer::Reload(report) = answer { Some(report) } else { None }
+    }
+}
+
 fn ask_one<T: Told>(run_directory: &Path, interface: &InterfaceName) -> Result<T, ControlError> {
     match ask_at(&socket_path(run_directory, interface)) {
         Ok(Some(told)) => Ok(told),
@@ -87,6 +127,21 @@ fn ask_one<T: Told>(run_directory: &Path, interface: &InterfaceName) -> Result<T
 }
 
 fn ask_each<T: Told>(run_directory: &Path) -> Result<(Vec<T>, Vec<ControlError>), ControlError> {
+    let (mut all, mut silent) = (Vec::new(), Vec::new());
+    for path in sockets(run_directory)? {
+        match ask_at(&path) {
+            Ok(told) => all.extend(told),
+            Err(error) => silent.push(error),
+        }
+    }
+    if all.is_empty() && silent.is_empty() {
+        return Err(ControlError::NoneRunning);
+    }
+    Ok((all, silent))
+}
+
+/// The control sockets of this network namespace, by the names of their interfaces.
+fn sockets(run_directory: &Path) -> Result<Vec<PathBuf>, ControlError> {
     let failed = |error| ControlError::io("read", run_directory, error);
     let entries = match std::fs::read_dir(run_directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ControlError::NoneRunning),
@@ -101,17 +156,7 @@ fn ask_each<T: Told>(run_directory: &Path) -> Result<(Vec<T>, Vec<ControlError>)
     }
     // They are named after their interfaces.
     sockets.sort();
-    let (mut all, mut silent) = (Vec::new(), Vec::new());
-    for path in sockets {
-        match ask_at(&path) {
-            Ok(told) => all.extend(told),
-            Err(error) => silent.push(error),
-        }
-    }
-    if all.is_empty() && silent.is_empty() {
-        return Err(ControlError::NoneRunning);
-    }
-    Ok((all, silent))
+    Ok(sockets)
 }
 
 /// `None` where nobody listens.

@@ -119,6 +119,10 @@ async fn converse(stream: UnixStream, requests: &mpsc::Sender<Request>) {
                 let told = told(requests, Request::Strategies).await;
                 told.map_or_else(stopping, Answer::Strategies)
             }
+            Ok(Question::Reload) => {
+                let told = told(requests, Request::Reload).await;
+                told.map_or_else(stopping, Answer::Reload)
+            }
             Err(error) => Answer::Error(format!("unknown question: {error}")),
         },
     };

@@ -137,6 +137,11 @@ impl Session {
         }
     }
 
+    /// Our offer in a topic.
+    pub(super) fn offer(&self, topic: Topic) -> Option<Vec<u8>> {
+        self.topics.get(&topic)?.offer.clone()
+    }
+
     pub(super) fn allocate(&mut self, topic: Topic, access: Option<AccessToken>) {
         let Some(mailbox) = self.topics.get_mut(&topic) else {
             debug!(?topic, "no place is asked for: the topic was not joined");

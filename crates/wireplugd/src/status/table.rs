@@ -21,6 +21,10 @@ pub fn table(interfaces: &[InterfaceStatus], now: SystemTime) -> String {
 
 fn block(text: &mut String, interface: &InterfaceStatus, now: SystemTime) {
     // Writing to a String cannot fail.
+    if let Some(why) = &interface.waiting {
+        let _ = writeln!(text, "{}, waiting: {why}", interface.interface);
+        return;
+    }
     let _ = writeln!(text, "{}, port {}", interface.interface, interface.listen_port);
     for server in &interface.servers {
         let how = match (&server.reason, server.connected) {
@@ -43,20 +47,25 @@ fn block(text: &mut String, interface: &InterfaceStatus, now: SystemTime) {
     rows.extend(interface.peers.iter().map(|peer| row(peer, now)));
     text.push_str(&columns(&rows, "  "));
     for peer in &interface.peers {
-        if let Some(reason) = &peer.reason {
-            let _ = writeln!(text, "  {}: {reason}", called(peer));
+        let said: Vec<_> = [&peer.reason, &peer.trying].into_iter().flatten().map(String::as_str).collect();
+        if !said.is_empty() {
+            let _ = writeln!(text, "  {}: {}", called(peer), said.join("; "));
         }
     }
 }
 
 fn row(peer: &PeerStatus, now: SystemTime) -> [String; 6] {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let unproven = if peer.endpoint.is_some() && !peer.proven { " (unproven)" } else { "" };
+    let remark = match peer.endpoint {
+        Some(_) if peer.by_hand => " (by hand)",
+        Some(_) if !peer.proven => " (unproven)",
+        _ => "",
+    };
     [
         called(peer),
         peer.state.as_str().to_owned(),
         or_dash(peer.strategy.clone()),
-        or_dash(peer.endpoint.map(|endpoint| format!("{endpoint}{unproven}"))),
+        or_dash(peer.endpoint.map(|endpoint| format!("{endpoint}{remark}"))),
         or_dash(peer.rtt_ms.map(|rtt| format!("{rtt:.0} ms"))),
         lasting(peer.since.age(now)),
     ]
@@ -118,7 +127,17 @@ mod tests {
             rtt_ms: Some(12.4),
             since: Timestamp::from(now - Duration::from_secs(200)),
             proven: true,
+            by_hand: false,
+            trying: None,
+            next: None,
             reason: None,
+        };
+        let set = PeerStatus {
+            name: Some("attic".to_owned()),
+            strategy: None,
+            by_hand: true,
+            trying: Some("checking 3 candidates: 2 by hole-punch, 1 by direct".to_owned()),
+            ..peer.clone()
         };
         let dead = PeerStatus {
             name: None,
@@ -128,23 +147,27 @@ mod tests {
             rtt_ms: None,
             proven: false,
             reason: Some("both NATs are destination-dependent".to_owned()),
+            trying: Some("next round in 12 s".to_owned()),
             ..peer.clone()
         };
         let status = InterfaceStatus {
             interface: "wg0".to_owned(),
             listen_port: 51820,
+            waiting: None,
             servers: vec![ServerStatus { url: "wss://a.example/".to_owned(), connected: true, reason: None }],
             strategies: vec![],
-            peers: vec![peer, dead],
+            peers: vec![peer, set, dead],
         };
         assert_eq!(
             table(&[status], now),
             "wg0, port 51820\n\
             \x20 server wss://a.example/ connected\n\
-            \x20 PEER           STATE        BY          ENDPOINT           RTT    FOR\n\
-            \x20 nas            connected    hole-punch  203.0.113.7:51820  12 ms  3 min\n\
-            \x20 BwcHBwcHBwcH…  unreachable  -           -                  -      3 min\n\
-            \x20 BwcHBwcHBwcH…: both NATs are destination-dependent\n"
+            \x20 PEER           STATE        BY          ENDPOINT                     RTT    FOR\n\
+            \x20 nas            connected    hole-punch  203.0.113.7:51820            12 ms  3 min\n\
+            \x20 attic          connected    -           203.0.113.7:51820 (by hand)  12 ms  3 min\n\
+            \x20 BwcHBwcHBwcH…  unreachable  -           -                            -      3 min\n\
+            \x20 attic: checking 3 candidates: 2 by hole-punch, 1 by direct\n\
+            \x20 BwcHBwcHBwcH…: both NATs are destination-dependent; next round in 12 s\n"
         );
     }
 }

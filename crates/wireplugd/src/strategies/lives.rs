@@ -65,6 +65,11 @@ impl Lives {
         }
     }
 
+    /// It is not run any more.
+    pub(super) fn forget(&self, strategy: &StrategyName) {
+        self.lock().remove(strategy);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<StrategyName, Life>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

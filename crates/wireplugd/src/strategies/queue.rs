@@ -98,6 +98,19 @@ impl EventQueue {
         self.shared.arrived.notify_one();
     }
 
+    /// The same, and its last words are not true any more either.
+    pub fn forget(&self, strategy: &StrategyName) {
+        let mut state = self.state();
+        state.retract(Instant::now(), strategy);
+        if let Some(sayings) = state.strategies.get_mut(strategy) {
+            sayings.note = None;
+            sayings.now.remove(&Topic::Note);
+            state.news.retain(|(of, about)| of != strategy || *about != Topic::Note);
+        }
+        drop(state);
+        self.shared.arrived.notify_one();
+    }
+
     /// Waits for the next event. Safe to drop at any await; one listener only.
     pub async fn recv(&self) -> Found {
         loop {

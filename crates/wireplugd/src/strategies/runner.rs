@@ -1,5 +1,6 @@
 //! The tasks of strategies: started, ended when asked, and started again when they fail.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,21 +36,75 @@ const GOOD: Duration = Duration::from_secs(60);
 pub struct Runner {
     tasks: JoinSet<()>,
     stop: CancellationToken,
+    running: BTreeMap<StrategyName, Running>,
+    /// The ends of those that were asked to end: the next run of the same strategy waits for it.
+    ending: BTreeMap<StrategyName, CancellationToken>,
+    shared: Arc<Shared>,
+}
+
+/// One of them.
+struct Running {
+    table: toml::Table,
+    stop: CancellationToken,
+    ended: CancellationToken,
+}
+
+/// What all of them have.
+struct Shared {
+    host: Arc<dyn Host>,
+    events: EventQueue,
+    lives: Lives,
+    situation: watch::Receiver<Situation>,
 }
 
 impl Runner {
-    /// Starts each strategy with its table as a task of its own. What they find goes to `events` (and not to
-    /// `host.emit`), how it goes with them to `lives`; what they ask for goes to `host`. Must be called within a tokio
-    /// runtime.
-    pub fn start(
-        strategies: Vec<(&'static Registration, toml::Table)>,
+    /// Runs none yet. What strategies find goes to `events` (and not to `host.emit`), how it goes with them to `lives`;
+    /// what they ask for goes to `host`.
+    pub fn new(
         host: &Arc<dyn Host>,
         events: &EventQueue,
         lives: &Lives,
         situation: &watch::Receiver<Situation>,
     ) -> Self {
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
+        let (host, events) = (Arc::clone(host), events.clone());
+        let shared = Shared { host, events, lives: lives.clone(), situation: situation.clone() };
+        Self {
+            tasks: JoinSet::new(),
+            stop: CancellationToken::new(),
+            running: BTreeMap::new(),
+            ending: BTreeMap::new(),
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Starts each strategy with its table as a task of its own; see [`Runner::new`]. Must be called within a tokio
+    /// runtime.
+    pub fn start(
+        strategies: &[(&'static Registration, toml::Table)],
+        host: &Arc<dyn Host>,
+        events: &EventQueue,
+        lives: &Lives,
+        situation: &watch::Receiver<Situation>,
+    ) -> Self {
+        let mut runner = Self::new(host, events, lives, situation);
+        runner.follow(strategies);
+        runner
+    }
+
+    /// Runs these strategies with these tables from now on. One whose table is the same goes on; one with another table
+    /// is started anew as soon as it has ended. Must be called within a tokio runtime.
+    pub fn follow(&mut self, strategies: &[(&'static Registration, toml::Table)]) {
+        while self.tasks.try_join_next().is_some() {}
+        let wanted = |name: &StrategyName| strategies.iter().find(|(one, _)| one.name == name.as_str());
+        self.ending.retain(|_, ended| !ended.is_cancelled());
+        for (name, running) in std::mem::take(&mut self.running) {
+            if wanted(&name).is_some_and(|(_, table)| *table == running.table) {
+                self.running.insert(name, running);
+            } else {
+                running.stop.cancel();
+                self.ending.insert(name, running.ended);
+            }
+        }
         for (registration, table) in strategies {
             let Ok(name) = registration.name.parse::<StrategyName>() else {
                 warn!(
@@ -58,19 +113,27 @@ impl Runner {
                 );
                 continue;
             };
+            if self.running.contains_key(&name) {
+                continue;
+            }
+            let (stop, ended) = (self.stop.child_token(), CancellationToken::new());
             let supervised = Supervised {
                 registration,
-                table,
-                name,
-                host: Arc::clone(host),
-                events: events.clone(),
-                lives: lives.clone(),
-                situation: situation.clone(),
+                table: table.clone(),
+                name: name.clone(),
+                shared: Arc::clone(&self.shared),
                 stop: stop.clone(),
             };
-            tasks.spawn(supervised.look_after());
+            let (before, end) = (self.ending.remove(&name), ended.clone().drop_guard());
+            self.tasks.spawn(async move {
+                let _end = end;
+                if let Some(before) = before {
+                    before.cancelled().await;
+                }
+                supervised.look_after().await;
+            });
+            self.running.insert(name, Running { table: table.clone(), stop, ended });
         }
-        Self { tasks, stop }
     }
 
     /// Asks all strategies to take back what they left outside this host, and waits until they have ended,
@@ -88,10 +151,7 @@ struct Supervised {
     registration: &'static Registration,
     table: toml::Table,
     name: StrategyName,
-    host: Arc<dyn Host>,
-    events: EventQueue,
-    lives: Lives,
-    situation: watch::Receiver<Situation>,
+    shared: Arc<Shared>,
     stop: CancellationToken,
 }
 
@@ -100,12 +160,23 @@ type Outcome = Result<Result<(), Failure>, JoinError>;
 
 impl Supervised {
     async fn look_after(self) {
+        self.run().await;
+        // A strategy that is not enabled any more has nothing to say, and has not failed.
+        self.shared.events.forget(&self.name);
+        self.shared.lives.forget(&self.name);
+    }
+
+    /// Runs it until it is asked to end.
+    async fn run(&self) {
         let mut pause = FIRST_PAUSE;
+        if self.stop.is_cancelled() {
+            return;
+        }
         loop {
             let started = Instant::now();
-            self.lives.began(&self.name, started);
+            self.shared.lives.began(&self.name, started);
             let outcome = self.run_once().await;
-            self.events.retract(&self.name);
+            self.shared.events.retract(&self.name);
             if self.stop.is_cancelled() {
                 return;
             }
@@ -115,9 +186,9 @@ impl Supervised {
             let why = why(outcome);
             warn!(strategy = %self.name, why, again_in_s = pause.as_secs(), "the strategy failed");
             let now = Instant::now();
-            self.lives.failed(&self.name, now, &why, now + pause);
-            let generation = self.situation.borrow().generation;
-            self.events.push(&self.name, generation, Event::Note(format!("failed: {why}")));
+            self.shared.lives.failed(&self.name, now, &why, now + pause);
+            let generation = self.shared.situation.borrow().generation;
+            self.shared.events.push(&self.name, generation, Event::Note(format!("failed: {why}")));
             tokio::select! {
                 () = sleep(pause) => {}
                 () = self.stop.cancelled() => return,
@@ -128,12 +199,16 @@ impl Supervised {
 
     /// Runs the strategy until it ends, or until it is asked to and has ended or was aborted.
     async fn run_once(&self) -> Option<Outcome> {
-        let run =
-            Arc::new(Run { host: Arc::clone(&self.host), events: self.events.clone(), over: false.into() });
+        let run = Arc::new(Run {
+            host: Arc::clone(&self.shared.host),
+            events: self.shared.events.clone(),
+            over: false.into(),
+        });
         // However this function ends, nothing more is heard of this run.
         let _over = Over(Arc::clone(&run));
         let (build, table) = (self.registration.build, self.table.clone());
-        let context = Context::new(run, self.name.clone(), self.situation.clone(), self.stop.child_token());
+        let context =
+            Context::new(run, self.name.clone(), self.shared.situation.clone(), self.stop.child_token());
         // A set, because it aborts its task when it is dropped.
         let mut task = JoinSet::new();
         task.spawn(async move {

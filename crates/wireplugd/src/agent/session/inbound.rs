@@ -1,5 +1,7 @@
 //! What happened is told to the scheduler.
 
+use std::io;
+
 use tracing::{debug, info, warn};
 use wireplug_core::scheduler::Input;
 use wireplug_net::{Datagram, DeviceError, DeviceState};
@@ -39,12 +41,17 @@ impl Session<'_> {
     pub(super) fn device_news(&mut self, news: News) -> Option<End> {
         self.reading = false;
         match news {
-            News::Unreadable(error @ DeviceError::NoSuchInterface(_)) => Some(End::Gone(error.to_string())),
+            News::Unreadable(error) if is_gone(&error) => Some(End::Gone(error.to_string())),
             News::Unreadable(error) => {
-                warn!(%error, "the device cannot be read now");
+                let words = error.to_string();
+                if self.unreadable.as_ref() != Some(&words) {
+                    warn!(%error, "the device cannot be read now");
+                    self.unreadable = Some(words);
+                }
                 None
             }
             News::Read(state, view) => {
+                self.unreadable = None;
                 if state.public_key != self.state.public_key {
                     return Some(End::Gone("the interface has another private key".to_owned()));
                 }
@@ -56,11 +63,15 @@ impl Session<'_> {
                 if keys(&state) != keys(&self.state) {
                     self.view += 1;
                 }
-                self.state = *state;
+                let port = std::mem::replace(&mut self.state, *state).listen_port;
                 self.port.renumber(self.state.listen_port);
                 self.follow_peers();
                 self.follow_legs();
                 self.scheduler.handle(now(), Input::Device(view));
+                if port != self.state.listen_port {
+                    info!("WireGuard's port is another one");
+                    self.network_is_new();
+                }
                 None
             }
         }
@@ -84,7 +95,8 @@ impl Session<'_> {
     }
 
     pub(super) fn server_said(&mut self, server: usize, event: Said) {
-        let url = self.servers.url(server).to_string();
+        // What one said that the config does not name any more is of no interest.
+        let Some(url) = self.servers.url(server).map(ToString::to_string) else { return };
         match event {
             Said::Up { token, stun } => {
                 self.view += 1;
@@ -181,6 +193,18 @@ impl Session<'_> {
         }
         self.servers.kick();
         self.scheduler.handle(now(), Input::NetworkChanged);
+    }
+}
+
+/// Whether it is of no use to go on reading: another device may come under the same name.
+fn is_gone(error: &DeviceError) -> bool {
+    match error {
+        DeviceError::NoSuchInterface(_) | DeviceError::NotWireGuard(_) | DeviceError::NoPrivateKey(_) => true,
+        // The process of a userspace device has ended.
+        DeviceError::Io { source, .. } => {
+            matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+        }
+        DeviceError::BadName(_) | DeviceError::NotPermitted { .. } | DeviceError::Timeout { .. } => false,
     }
 }
 

@@ -184,20 +184,26 @@ impl Session<'_> {
         any
     }
 
-    /// Whether the config lets a peer use a strategy that relays.
-    fn may_be_relayed(&self, peer: &PublicKey) -> bool {
-        let own = self.config.config.peers.get(peer).and_then(|peer| peer.strategies.as_ref());
-        let mut relays = self.config.config.strategies.iter().filter(|(one, _)| one.tier.is_relayed());
-        relays.any(|(one, _)| own.is_none_or(|names| names.iter().any(|name| name.as_str() == one.name)))
+    /// Gives back what nobody is there to give back: the strategy that wanted it is not enabled any more.
+    pub(super) fn release_what_is_disabled(&mut self) {
+        if self.settings.strategies.iter().any(|(one, _)| one.tier.is_relayed()) {
+            return;
+        }
+        for about in self.relays.all() {
+            if !self.scheduler.relay_wanted(&about.0)
+                && let Some(url) = self.servers.url(about.1)
+            {
+                self.wished((about.0, url.to_string(), None));
+            }
+        }
     }
 
     /// Relays as strategies see them.
     pub(super) fn relaying(&self) -> Relaying {
         let peers = self.state.peers.iter().map(|peer| peer.public_key);
-        let wants = |peer: &PublicKey| self.scheduler.relay_wanted(peer) && self.may_be_relayed(peer);
-        let mut wanted: Vec<_> = peers.filter(wants).collect();
+        let mut wanted: Vec<_> = peers.filter(|peer| self.scheduler.relay_wanted(peer)).collect();
         wanted.sort_unstable();
-        let url = |server| self.servers.url(server).to_string();
+        let url = |server| self.servers.url(server).map(ToString::to_string).unwrap_or_default();
         Relaying {
             servers: self.servers.standing().map(|(url, _)| url.to_string()).collect(),
             udp: self.port.is_possible(),

@@ -23,6 +23,7 @@ pub(super) struct Outline {
 impl Session<'_> {
     /// Shows strategies the world, if it is another one: with many peers most events change nothing of it.
     pub(super) fn update_situation(&mut self) {
+        self.release_what_is_disabled();
         let demand = self.scheduler.demand();
         let outline = Outline {
             view: self.view,
@@ -39,7 +40,7 @@ impl Session<'_> {
         }
         let peers = self.state.peers.iter().map(|peer| PeerSituation {
             public_key: peer.public_key,
-            endpoint: self.config.config.peers.get(&peer.public_key).and_then(|peer| peer.endpoint.clone()),
+            endpoint: self.settings.peers.get(&peer.public_key).and_then(|peer| peer.endpoint.clone()),
         });
         let next = Situation {
             generation: self.scheduler.generation(),
@@ -73,7 +74,7 @@ impl Session<'_> {
             candidate.tier == Tier::Mapped && matches!(verdict, Some(Verdict::Open))
         });
         let rank = |name: &StrategyName| {
-            let strategies = &self.config.config.strategies;
+            let strategies = &self.settings.strategies;
             strategies.iter().position(|(registration, _)| registration.name == name.as_str())
         };
         let best = proven.min_by_key(|(candidate, _)| rank(&candidate.strategy))?.0;
