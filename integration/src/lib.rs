@@ -23,7 +23,7 @@ pub use rogue::{Babble, Rogue, Temper};
 use wireplug_lab::LabError;
 
 /// Random bytes; a machine without any cannot run the lab either.
-pub(crate) fn random<const N: usize>() -> [u8; N] {
+pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if let Err(error) = getrandom::fill(&mut bytes) {
         panic!("the system gives no randomness: {error}");

@@ -12,7 +12,7 @@ pub use leg::{Leg, Said};
 pub use member::{Answer, Member};
 pub use port::Port;
 pub use scene::{Relayed, Scene, one_way, pass};
-pub use wire::Way;
+pub use wire::{Socket, Stream, Way, open};
 
 use wireplug_core::{PrivateKey, PublicKey};
 use wireplug_lab::{LabError, Result};

@@ -86,6 +86,30 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Starts `wireplugd --config FILE` for all interfaces of the config, without waiting for anything. What it gives
+    /// are views of one process, one for each of `wireguards`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn wireplugd(&self, wireguards: &[Wireguard], config: &std::path::Path) -> Result<Vec<Daemon>> {
+        let program = self.shared.binaries.path("wireplugd")?;
+        let state = self.shared.file("state").display().to_string();
+        let [log] = self.shared.binaries.environment();
+        let environment = [log, ("WIREPLUG_STATE_DIR", &*state)];
+        let config = config.display().to_string();
+        let process = self.spawn("wireplugd", &program, &["--config", &config], &environment)?;
+        let program = self.shared.binaries.path("wireplug")?;
+        let view = |wireguard: &Wireguard| Daemon {
+            host: self.clone(),
+            device: wireguard.device().to_owned(),
+            program: program.clone(),
+            process: process.clone(),
+        };
+        Ok(wireguards.iter().map(view).collect())
+    }
+}
+
 impl Daemon {
     /// The running program.
     pub fn process(&self) -> &Process {
@@ -169,5 +193,16 @@ impl Daemon {
         let threads = fs::read_dir(format!("/proc/{}/task", self.process.pid())).ok()?;
         let sum = threads.flatten().filter_map(|thread| nanoseconds(&thread.path().join("schedstat"))).sum();
         Some(Duration::from_nanos(sum))
+    }
+
+    /// How often its threads have gone to sleep so far, and so been woken.
+    pub fn wakeups(&self) -> Option<u64> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.process.pid())).ok()?;
+        let sleeps = |status: String| {
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+            line.trim().parse::<u64>().ok()
+        };
+        let each = threads.flatten().filter_map(|one| fs::read_to_string(one.path().join("status")).ok());
+        Some(each.filter_map(sleeps).sum())
     }
 }

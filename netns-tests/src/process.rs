@@ -110,9 +110,17 @@ impl Process {
 
     /// Asks it to stop (SIGTERM).
     pub fn terminate(&self) {
-        if let (true, Ok(pid)) = (self.exited().is_none(), i32::try_from(self.inner.pid)) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
+        self.send(Signal::SIGTERM);
+    }
+
+    /// Keeps it from running (SIGSTOP) until [`Self::resume`]: it is there and does nothing.
+    pub fn pause(&self) {
+        self.send(Signal::SIGSTOP);
+    }
+
+    /// Lets it run on (SIGCONT).
+    pub fn resume(&self) {
+        self.send(Signal::SIGCONT);
     }
 
     /// How it ended, or none while it runs.
@@ -126,6 +134,12 @@ impl Process {
     /// When it still runs after `limit`.
     pub fn wait(&self, limit: Duration) -> Result<ExitStatus> {
         wait_for(&format!("the end of {}", self.inner.name), limit, || Ok(self.exited()))
+    }
+
+    fn send(&self, signal: Signal) {
+        if let (true, Ok(pid)) = (self.exited().is_none(), i32::try_from(self.inner.pid)) {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {

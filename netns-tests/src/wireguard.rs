@@ -216,6 +216,19 @@ impl Wireguard {
         self.set(&args.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
+    /// Adds many peers at once, each without endpoint or keepalive and with an address of its own, from 10.128.0.0 on.
+    ///
+    /// # Errors
+    /// When `wg` refuses.
+    pub fn add_peers(&self, public_keys: &[String]) -> Result<()> {
+        let peers = public_keys.iter().zip(0..).map(|(key, number): (_, u32)| {
+            let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 128, 0, 0).to_bits() + number);
+            format!("[Peer]\nPublicKey = {key}\nAllowedIPs = {address}/32\n")
+        });
+        let text: String = peers.collect();
+        self.namespace.run_with(&["wg", "addconf", &self.device, "/dev/stdin"], &text).map(drop)
+    }
+
     /// What `wg show` says of a peer.
     ///
     /// # Errors

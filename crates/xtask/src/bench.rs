@@ -2,6 +2,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod machine;
+pub(crate) mod many;
 pub(crate) mod page;
 pub(crate) mod relay;
 
@@ -12,7 +13,7 @@ use page::{Page, Section};
 /// All benchmarks, in the order of the page, which is also the order in which they run.
 ///
 /// The whole order, of which some are still to come: connect, roam, relay, many, hot paths.
-const SECTIONS: [&Section; 1] = [&relay::SECTION];
+const SECTIONS: [&Section; 2] = [&relay::SECTION, &many::SECTION];
 
 /// Runs all benchmarks as they run by themselves without arguments, and writes each one's section when it is done.
 pub(crate) fn all() -> Result<()> {

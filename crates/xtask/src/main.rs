@@ -109,6 +109,9 @@ enum Bench {
     /// CPU-second, the highest rate without loss, added latency, and memory of idle allocations. Takes about ten minutes, and
     /// both of the machine's first two cores. Writes its section of docs/BENCHMARKS.md.
     Relay(RelayArguments),
+    /// One daemon with 1, 50 and 500 peers, whose other ends one program plays: how soon all are connected from its start on,
+    /// and what it costs once all are settled. Takes about seven minutes. Writes its section of docs/BENCHMARKS.md.
+    Many(bench::many::ManyArguments),
     /// Measures nothing: writes docs/BENCHMARKS.md anew with the figures that it has, after a change to its words.
     Words,
 }
@@ -136,6 +139,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             bench::connect::run(arguments)
         }
         Task::Bench(BenchArguments { what: Some(Bench::Relay(arguments)) }) => bench::relay::run(arguments),
+        Task::Bench(BenchArguments { what: Some(Bench::Many(arguments)) }) => bench::many::run(arguments),
         Task::Bench(BenchArguments { what: Some(Bench::Words) }) => bench::words(),
         Task::Vm(arguments) => {
             packages::ensure()?;

@@ -32,13 +32,16 @@ pub enum Way {
 }
 
 /// A byte stream of either kind.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A WebSocket to a server.
+pub type Socket = WebSocketStream<Box<dyn Stream>>;
 
 /// An open WebSocket, and what runs it.
 pub(super) struct Wire {
     pub(super) runtime: Runtime,
-    pub(super) socket: WebSocketStream<Box<dyn Stream>>,
+    pub(super) socket: Socket,
 }
 
 impl Wire {
@@ -55,24 +58,39 @@ impl Wire {
             tcp.set_nonblocking(true).map_err(failed("make a connection non-blocking"))?;
             Ok(tcp)
         })?;
-        let socket = runtime.block_on(within("a WebSocket", async {
-            let tcp = TcpStream::from_std(tcp).map_err(failed("hand a connection to the runtime"))?;
-            tcp.set_nodelay(true).map_err(failed("set TCP_NODELAY"))?;
-            let stream: Box<dyn Stream> = match way {
-                Way::Plain(_) => Box::new(tcp),
-                Way::Tls(_) => Box::new(tls(tcp, server).await?),
-            };
-            let mut request = format!("ws://{server}{path}")
-                .into_client_request()
-                .map_err(|error| LabError::unexpected(format!("no request for {server}{path}: {error}")))?;
-            request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(subprotocol));
-            let opened = tokio_tungstenite::client_async(request, stream).await;
-            let (socket, _) =
-                opened.map_err(|error| LabError::unexpected(format!("no WebSocket at {path}: {error}")))?;
-            Ok(socket)
-        }))?;
+        let socket = runtime.block_on(open(tcp, way, path, subprotocol))?;
         Ok(Self { runtime, socket })
     }
+}
+
+/// Opens a WebSocket on a TCP connection, which must be non-blocking.
+///
+/// # Errors
+/// When the server does not take it in time.
+pub async fn open(
+    tcp: std::net::TcpStream,
+    way: Way,
+    path: &str,
+    subprotocol: &'static str,
+) -> Result<Socket> {
+    let (Way::Tls(server) | Way::Plain(server)) = way;
+    within("a WebSocket", async {
+        let tcp = TcpStream::from_std(tcp).map_err(failed("hand a connection to the runtime"))?;
+        tcp.set_nodelay(true).map_err(failed("set TCP_NODELAY"))?;
+        let stream: Box<dyn Stream> = match way {
+            Way::Plain(_) => Box::new(tcp),
+            Way::Tls(_) => Box::new(tls(tcp, server).await?),
+        };
+        let mut request = format!("ws://{server}{path}")
+            .into_client_request()
+            .map_err(|error| LabError::unexpected(format!("no request for {server}{path}: {error}")))?;
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(subprotocol));
+        let opened = tokio_tungstenite::client_async(request, stream).await;
+        let (socket, _) =
+            opened.map_err(|error| LabError::unexpected(format!("no WebSocket at {path}: {error}")))?;
+        Ok(socket)
+    })
+    .await
 }
 
 /// The result of `work`, which must come in time.
