@@ -145,15 +145,21 @@ async fn serve(
     }
 }
 
-/// Says everything that is to be said now.
+/// Says everything that is to be said now, in as few packets as it fits.
 async fn flush(shared: &Shared, socket: &mut Socket) -> Result<(), String> {
+    let mut any = false;
     loop {
-        let Some(message) = shared.session().poll_send(now()) else { return Ok(()) };
-        match timeout(WRITE_WITHIN, socket.send(Message::binary(message.encode()))).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => return Err(format!("nothing could be sent for {} s", WRITE_WITHIN.as_secs())),
-        }
+        let Some(message) = shared.session().poll_send(now()) else { break };
+        any = true;
+        in_time(socket.feed(Message::binary(message.encode()))).await?;
+    }
+    if any { in_time(socket.flush()).await } else { Ok(()) }
+}
+
+async fn in_time(write: impl Future<Output = Result<(), WsError>>) -> Result<(), String> {
+    match timeout(WRITE_WITHIN, write).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("nothing could be sent for {} s", WRITE_WITHIN.as_secs())),
     }
 }
 
