@@ -3,6 +3,7 @@
 //! It does one thing after another, so that a read that follows an update sees it, and it never holds up the
 //! event loop.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +14,9 @@ use wireplug_core::{Endpoint, PublicKey};
 use wireplug_net::{Device, DeviceError, DeviceState, PeerUpdate, nudge};
 
 use crate::record::{Keepalives, RecordFile};
+
+/// Updates that are recorded together: each record has all peers in it. More would keep a read waiting for longer.
+const TOGETHER: usize = 64;
 
 /// What the device's task is asked to do.
 #[derive(Debug)]
@@ -57,7 +61,15 @@ impl DeviceTask {
     }
 
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, news: mpsc::Sender<News>) {
-        while let Some(job) = jobs.recv().await {
+        let mut next = None;
+        loop {
+            let job = match next.take() {
+                Some(job) => job,
+                None => match jobs.recv().await {
+                    Some(job) => job,
+                    None => return,
+                },
+            };
             match job {
                 Job::Read => {
                     let news_now = match self.device.read().await {
@@ -73,9 +85,19 @@ impl DeviceTask {
                     }
                 }
                 Job::Update { peer, endpoint, stimulus } => {
-                    if let Err(error) = self.update(peer, endpoint, stimulus).await {
-                        warn!(peer = peer.short(), %error, "the endpoint was not set");
+                    let mut updates = vec![(peer, endpoint, stimulus)];
+                    while updates.len() < TOGETHER
+                        && next.is_none()
+                        && let Ok(job) = jobs.try_recv()
+                    {
+                        match job {
+                            Job::Update { peer, endpoint, stimulus } => {
+                                updates.push((peer, endpoint, stimulus));
+                            }
+                            other @ (Job::Read | Job::Finish) => next = Some(other),
+                        }
                     }
+                    self.update_all(&updates).await;
                 }
                 Job::Finish => return self.finish().await,
             }
@@ -105,8 +127,39 @@ impl DeviceTask {
         }
     }
 
+    /// Writes down which keepalives will be ours, once for all, and then changes one peer after another.
+    async fn update_all(&mut self, updates: &[(PublicKey, Option<Endpoint>, Stimulus)]) {
+        let mut news = false;
+        for (peer, _, stimulus) in updates {
+            if let Stimulus::TurnOn(seconds) | Stimulus::Adjust(seconds) = stimulus {
+                news |= self.take_keepalive(*peer, *seconds);
+            }
+        }
+        if news {
+            self.write_record();
+        }
+        let mut set = BTreeMap::new();
+        for (peer, endpoint, stimulus) in updates {
+            let result = self.update(*peer, *endpoint, *stimulus).await;
+            if let Stimulus::TurnOn(_) | Stimulus::Adjust(_) = stimulus {
+                set.insert(*peer, result.is_ok());
+            }
+            if let Err(error) = result {
+                warn!(peer = peer.short(), %error, "the endpoint was not set");
+            }
+        }
+        // Of several for one peer the last one counts.
+        let mut settled = false;
+        for (peer, _) in set.into_iter().filter(|(_, done)| *done) {
+            settled |= self.keepalives.settle(&peer);
+        }
+        if settled {
+            self.write_record();
+        }
+    }
+
     async fn update(
-        &mut self,
+        &self,
         peer: PublicKey,
         endpoint: Option<Endpoint>,
         stimulus: Stimulus,
@@ -115,12 +168,7 @@ impl DeviceTask {
         match stimulus {
             Stimulus::None => self.device.update_peer(peer, plain(None)).await,
             Stimulus::TurnOn(seconds) | Stimulus::Adjust(seconds) => {
-                self.take_keepalive(peer, seconds);
-                self.device.update_peer(peer, plain(Some(seconds))).await?;
-                if self.keepalives.settle(&peer) {
-                    self.write_record();
-                }
-                Ok(())
+                self.device.update_peer(peer, plain(Some(seconds))).await
             }
             Stimulus::Restart(seconds) => {
                 self.device.update_peer(peer, plain(Some(0))).await?;
@@ -134,16 +182,15 @@ impl DeviceTask {
         }
     }
 
-    /// Writes down that a keepalive is ours before it is set.
-    fn take_keepalive(&mut self, peer: PublicKey, seconds: u16) {
+    /// Notes that a keepalive is ours; says whether that must be written down before it is set.
+    fn take_keepalive(&mut self, peer: PublicKey, seconds: u16) -> bool {
         let known = self.state.peers.iter().find(|known| known.public_key == peer);
         let current = known.and_then(|known| known.keepalive);
-        if self.keepalives.take(peer, current, seconds) {
-            self.write_record();
-        }
+        let news = self.keepalives.take(peer, current, seconds);
         if let Some(known) = self.state.peers.iter_mut().find(|known| known.public_key == peer) {
             known.keepalive = Some(seconds);
         }
+        news
     }
 
     fn write_record(&self) {
