@@ -19,8 +19,9 @@ use super::packet::{build_udp, is_stun, parse_ipv4, parse_udp, set_checksum};
 use super::{Datagram, Outgoing, PortError};
 use crate::readiness::watch;
 
-/// Receive buffer in bytes: some hundred datagrams. More would only queue what a flood sends.
-const RECEIVE_BUFFER: usize = 128 << 10;
+/// Receive buffer in bytes, of which the kernel makes twice as much and counts some 800 for each datagram: what 500 peers
+/// send at once when their daemon starts. More would only queue what a flood sends.
+const RECEIVE_BUFFER: usize = 512 << 10;
 
 /// The largest packet that is looked at, in bytes: any STUN message of ours with room for IP options.
 const MAX_PACKET: usize = 2048;
@@ -58,7 +59,10 @@ impl RawSocket {
         attach(&socket, &filter::nothing()).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         drain(&socket);
-        socket.set_recv_buffer_size(RECEIVE_BUFFER).map_err(failed)?;
+        // Beyond what the system allows everybody (net.core.rmem_max), which takes CAP_NET_ADMIN.
+        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            socket.set_recv_buffer_size(RECEIVE_BUFFER).map_err(failed)?;
+        }
         match family {
             Family::V4 => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true).map_err(io::Error::from),
             Family::V6 => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)
