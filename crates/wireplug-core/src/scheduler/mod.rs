@@ -81,6 +81,8 @@ pub struct SchedulerConfig {
 pub struct Scheduler {
     config: SchedulerConfig,
     generation: u32,
+    /// How many offers there were.
+    revision: u32,
     local: Local,
     lifetimes: Lifetimes,
     server: Server,
@@ -113,6 +115,7 @@ impl Scheduler {
         Self {
             config,
             generation: 1,
+            revision: 0,
             local: Local::default(),
             lifetimes: Lifetimes::default(),
             server: Server::Down { why: "not connected yet".to_owned() },
@@ -285,6 +288,11 @@ impl Scheduler {
         self.peers.get(peer).is_some_and(|slot| slot.peer.relay.is_wanted())
     }
 
+    /// Where WireGuard sends to for a peer, or soon will.
+    pub fn endpoint(&self, peer: &PublicKey) -> Option<Endpoint> {
+        self.peers.get(peer)?.peer.endpoint()
+    }
+
     /// How it stands with every peer, by public key.
     pub fn status(&self) -> Vec<PeerStatus> {
         self.peers.values().map(|slot| slot.peer.status(&self.local, &self.server)).collect()
@@ -372,6 +380,7 @@ impl Scheduler {
             now,
             instance: self.config.instance,
             generation: self.generation,
+            revision: &mut self.revision,
             local: &self.local,
             lifetimes: &mut self.lifetimes,
             server: &self.server,

@@ -12,7 +12,6 @@ use crate::{Mapping, Offer, OfferVersion, PublicKey, RemoteCandidate};
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     marked: bool,
-    revision: u32,
     last: Option<Said>,
 }
 
@@ -61,9 +60,13 @@ impl Outbox {
             return Some(due);
         }
         self.marked = false;
-        self.revision += 1;
-        let version =
-            OfferVersion { instance: world.instance, generation: world.generation, revision: self.revision };
+        // One count for all peers: one that was removed and is added again remembers what it heard.
+        *world.revision += 1;
+        let version = OfferVersion {
+            instance: world.instance,
+            generation: world.generation,
+            revision: *world.revision,
+        };
         let offer = Offer { version, candidates: candidates.clone(), mapping, doubts };
         world.commands.push_back(Command::Publish { peer, offer });
         self.last = Some(Said { at: world.now, generation: world.generation, candidates, mapping });

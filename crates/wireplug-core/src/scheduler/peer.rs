@@ -29,6 +29,7 @@ pub(super) struct World<'a> {
     pub(super) now: Instant,
     pub(super) instance: u64,
     pub(super) generation: u32,
+    pub(super) revision: &'a mut u32,
     pub(super) local: &'a Local,
     pub(super) lifetimes: &'a mut Lifetimes,
     pub(super) server: &'a Server,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wireplug_core::scheduler::{Input, Verdict};
+use wireplug_core::scheduler::{DeviceView, Input, Verdict};
 use wireplug_core::{Mapping, OfferVersion, Proof, Reach, Tier};
 
 use crate::driver::{Driver, PEER, endpoint, ms, name, offer, own, remote};
@@ -207,4 +207,15 @@ fn strategies_that_are_not_enabled_are_neither_offered_nor_tried() {
     driver.pass(Duration::from_secs(2));
     assert!(driver.offers.iter().all(|offer| offer.candidates.is_empty()));
     assert!(driver.checks.is_empty());
+}
+
+#[test]
+fn a_peer_that_is_removed_and_added_again_takes_what_it_is_offered_then_for_newer() {
+    let mut driver = Driver::initiator().begun();
+    found(&mut driver, OURS, "direct", Tier::Direct, Proof::Done(Reach::Open));
+    let before = driver.offers.last().unwrap().version;
+    driver.take(Input::Device(DeviceView { listen_port: 51820, peers: vec![] }));
+    driver.look();
+    let after = driver.offers.last().unwrap().version;
+    assert!(after.replaces(&before), "{after:?} is no newer than {before:?}");
 }
