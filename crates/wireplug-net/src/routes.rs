@@ -1,7 +1,10 @@
 //! Which way a packet would leave this host, asked from the kernel with the device's mark.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::AddressFamily;
@@ -10,10 +13,16 @@ use wireplug_core::Endpoint;
 
 use crate::link::Link;
 
+/// For how long what an interface is need not be asked again. A number is given to another interface only when the one
+/// before is gone; that is told at once to whoever calls [`Routes::forget_links`], and soon enough to everybody else.
+const REMEMBER_LINK: Duration = Duration::from_secs(1);
+
 /// Route look-ups in this network namespace. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Routes {
     handle: rtnetlink::Handle,
+    /// What was asked lately: with many peers at work every check would ask it again.
+    links: Arc<Mutex<BTreeMap<u32, (Instant, Link)>>>,
 }
 
 /// The way that a packet to one address takes now.
@@ -60,7 +69,7 @@ impl Routes {
     pub fn new() -> Result<Self, RouteError> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(RouteError::Netlink)?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { handle, links: Arc::default() })
     }
 
     /// How a UDP packet to this address with this mark (0 for none) would leave now, policy routing included.
@@ -126,7 +135,30 @@ impl Routes {
         Ok(self.link(ifindex).await?.tunnel)
     }
 
+    /// Interfaces may have changed: each is asked for again.
+    pub fn forget_links(&self) {
+        self.known_links().clear();
+    }
+
+    fn known_links(&self) -> MutexGuard<'_, BTreeMap<u32, (Instant, Link)>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn link(&self, ifindex: u32) -> Result<Link, RouteError> {
+        let now = Instant::now();
+        if let Some((asked, link)) = self.known_links().get(&ifindex)
+            && now.duration_since(*asked) < REMEMBER_LINK
+        {
+            return Ok(link.clone());
+        }
+        let link = self.ask_for_link(ifindex).await?;
+        let mut known = self.known_links();
+        known.retain(|_, (asked, _)| now.duration_since(*asked) < REMEMBER_LINK);
+        known.insert(ifindex, (now, link.clone()));
+        Ok(link)
+    }
+
+    async fn ask_for_link(&self, ifindex: u32) -> Result<Link, RouteError> {
         let answers = self.handle.link().get().match_index(ifindex).execute();
         match std::pin::pin!(answers).try_next().await {
             Ok(Some(message)) => Ok(message.into()),

@@ -5,6 +5,7 @@
 mod common;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::process::Command;
 use std::time::Duration;
 
 use common::{Namespace, pair, stun};
@@ -60,6 +61,21 @@ fn a_mark_leads_around_the_tunnel() {
         let neighbour = routes.lookup(ip("10.9.0.2"), 0).await.unwrap();
         assert!(!neighbour.tunnel && neighbour.gateway.is_none());
         assert!(routes.lookup(ip("10.9.0.1"), 0).await.unwrap().local);
+    });
+}
+
+#[test]
+fn what_an_interface_is_is_not_asked_again_until_interfaces_change() {
+    let (here, _there) = pair();
+    here.sh("ip link add short index 77 type veth peer name lived");
+    here.block_on(async || {
+        let routes = Routes::new().unwrap();
+        assert!(!routes.is_tunnel(77).await.unwrap());
+        // This thread is in the namespace, and so is what it starts.
+        assert!(Command::new("ip").args(["link", "del", "short"]).status().unwrap().success());
+        assert!(!routes.is_tunnel(77).await.unwrap(), "known for a moment");
+        routes.forget_links();
+        assert!(matches!(routes.is_tunnel(77).await, Err(RouteError::NoSuchInterface(77))));
     });
 }
 
@@ -302,7 +318,7 @@ fn changes_are_told_by_kind() {
             ("ip link set up0 down", |change| change.links),
         ];
         for (command, told) in kinds {
-            assert!(std::process::Command::new("sh").args(["-c", command]).status().unwrap().success());
+            assert!(Command::new("sh").args(["-c", command]).status().unwrap().success());
             // The link's own news, such as a finished duplicate detection, may come between.
             while !told(&changes.next().await.unwrap()) {}
         }

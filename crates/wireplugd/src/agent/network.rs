@@ -55,7 +55,7 @@ impl Network {
     pub(super) async fn changed(&mut self) {
         if let Some(changes) = &mut self.changes {
             match changes.next().await {
-                Ok(_) => return,
+                Ok(_) => return self.routes.forget_links(),
                 Err(error) => {
                     debug!(%error, "network changes are heard of no more");
                     self.changes = None;

@@ -1,6 +1,6 @@
 //! The secrets shared with each peer, found by key, by topic, and by the tag of a check.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use tracing::warn;
@@ -49,7 +49,7 @@ impl Pairs {
         own: &PrivateKey,
         peers: impl Iterator<Item = PublicKey>,
     ) -> (Vec<PublicKey>, Vec<Topic>) {
-        let peers: Vec<_> = peers.collect();
+        let peers: BTreeSet<_> = peers.collect();
         let gone: Vec<_> = self.keyed.keys().filter(|key| !peers.contains(key)).copied().collect();
         let mut left = Vec::new();
         for key in gone {

@@ -39,7 +39,7 @@ use crate::files;
 use crate::memory::Memory;
 use crate::record::RecordFile;
 use crate::strategies::{self, EventQueue, Lives, Runner};
-use situation::Outline;
+use situation::Shown;
 use stun::{Held, Ticket};
 
 /// Why a session ended.
@@ -76,7 +76,7 @@ pub(super) struct Session<'a> {
     held: Vec<Held>,
     verifications: Verifications,
     situation: watch::Sender<Situation>,
-    outline: Option<Outline>,
+    shown: Shown,
     /// Rises with every change of addresses, servers or peers.
     view: u64,
     jobs: mpsc::Sender<Job>,
@@ -173,7 +173,7 @@ pub(super) async fn run(
         held: Vec::new(),
         verifications: Verifications::default(),
         situation,
-        outline: None,
+        shown: Shown::default(),
         view: 0,
         jobs,
         notes: BTreeMap::new(),
@@ -241,7 +241,7 @@ impl Session<'_> {
                 () = stop.cancelled() => return End::Stopped,
                 Some(news) = news.recv() => if let Some(end) = self.device_news(news) { return end },
                 datagram = self.port.recv() => match datagram {
-                    Ok(datagram) => self.datagram(&datagram).await,
+                    Ok(datagram) => self.datagrams(datagram).await,
                     Err(error) => self.port.broken(&error),
                 },
                 Some((server, event)) = server_events.recv() => self.server_said(server, event),
@@ -265,6 +265,7 @@ impl Session<'_> {
             self.relays.next(),
             self.verifications.next(),
             self.look_at,
+            self.shown.again,
             (!self.reading).then_some(self.next_read),
         ]
         .into_iter()

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use futures_util::FutureExt as _;
 use tracing::{debug, info, warn};
 use wireplug_core::scheduler::Input;
 use wireplug_net::{Datagram, DeviceError, DeviceState};
@@ -14,6 +15,10 @@ use super::super::port::sender;
 use super::{End, Session, now};
 use crate::rendezvous::Event as Said;
 use crate::strategies::Found;
+
+/// Datagrams that are taken one after another, before anything else: each turn of the loop may send a check to every peer,
+/// and with hundreds of them as many answers come. More would let a flood keep everything else waiting.
+const TOGETHER: usize = 64;
 
 impl Session<'_> {
     pub(super) fn strategy_said(&mut self, Found { strategy, generation, event }: Found) {
@@ -145,7 +150,19 @@ impl Session<'_> {
         }
     }
 
-    pub(super) async fn datagram(&mut self, datagram: &Datagram) {
+    /// Takes a datagram and those that wait behind it, so that answers are heard before their checks are sent once more.
+    pub(super) async fn datagrams(&mut self, first: Datagram) {
+        self.datagram(&first).await;
+        for _ in 1..TOGETHER {
+            match self.port.recv().now_or_never() {
+                Some(Ok(datagram)) => self.datagram(&datagram).await,
+                Some(Err(error)) => return self.port.broken(&error),
+                None => return,
+            }
+        }
+    }
+
+    async fn datagram(&mut self, datagram: &Datagram) {
         let Some(from) = sender(datagram.from) else { return };
         match stun::classify(&datagram.payload) {
             Incoming::Other => {}

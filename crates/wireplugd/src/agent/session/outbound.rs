@@ -65,8 +65,9 @@ impl Session<'_> {
             }
             debug!(peer = %self.peer_name(&peer), endpoint = %to, ?stimulus, "endpoint set to");
         }
-        if self.jobs.send(Job::Update { peer, endpoint, stimulus }).await.is_err() {
-            debug!("the device's task is gone");
+        // A device that is stuck must not keep the others' checks from being answered: it is as if this had failed.
+        if self.jobs.try_send(Job::Update { peer, endpoint, stimulus }).is_err() {
+            warn!(peer = %self.peer_name(&peer), "the device is stuck or gone: the endpoint was not set");
         }
     }
 

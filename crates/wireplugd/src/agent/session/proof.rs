@@ -21,8 +21,7 @@ impl Session<'_> {
         if !self.stale.contains(&peer) {
             return;
         }
-        let in_use = self.scheduler.status().into_iter().find(|status| status.peer == peer);
-        if in_use.is_none_or(|status| status.endpoint != Some(from)) {
+        if self.scheduler.endpoint(&peer) != Some(from) {
             return;
         }
         self.stale.remove(&peer);

@@ -1,14 +1,29 @@
 //! The world as strategies see it.
 
+use std::time::{Duration, Instant};
+
 use wireplug_core::scheduler::Verdict;
 use wireplug_core::{Candidate, StrategyName, Tier};
 use wireplug_strategy::{Mapped, PeerSituation, Situation};
 
-use super::Session;
+use super::{Session, now};
+
+/// The least time between two pictures of the world. A first change is shown at once; where many peers change one after
+/// another, each picture with all of them in it would cost more than their changes.
+const SHOW_GAP: Duration = Duration::from_millis(10);
+
+/// What strategies were shown last, and when they will be shown more.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    outline: Option<Outline>,
+    at: Option<Instant>,
+    /// Something has changed since, which is to be shown then.
+    pub(super) again: Option<Instant>,
+}
 
 /// What tells whether strategies see another world.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Outline {
+struct Outline {
     view: u64,
     generation: u32,
     listen_port: u16,
@@ -35,7 +50,14 @@ impl Session<'_> {
             closed: self.closed(),
             relays: (self.port.is_possible(), demand.relays, self.relays.revision()),
         };
-        if self.outline.as_ref() == Some(&outline) {
+        if self.shown.outline.as_ref() == Some(&outline) {
+            self.shown.again = None;
+            return;
+        }
+        let at = now();
+        let allowed = self.shown.at.map_or(at, |shown| shown + SHOW_GAP);
+        if allowed > at {
+            self.shown.again = Some(allowed);
             return;
         }
         let peers = self.state.peers.iter().map(|peer| PeerSituation {
@@ -58,7 +80,7 @@ impl Session<'_> {
             closed: outline.closed.clone(),
             relaying: self.relaying(),
         };
-        self.outline = Some(outline);
+        self.shown = Shown { outline: Some(outline), at: Some(at), again: None };
         self.situation.send_if_modified(|now| {
             let changed = *now != next;
             if changed {
