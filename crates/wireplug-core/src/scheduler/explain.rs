@@ -40,9 +40,9 @@ impl Peer {
         let endpoint = self.endpoint();
         let path = endpoint.and_then(|endpoint| self.paths.get(endpoint));
         let used = path.filter(|_| matches!(self.tunnel, Tunnel::Up(_) | Tunnel::Trying(_)));
-        let strategy: Option<StrategyName> = used
-            .and_then(Path::kind)
-            .and_then(|(name, tier)| name.or_else(|| local.strategy_of(tier)).cloned());
+        let strategy: Option<StrategyName> = used.and_then(Path::kind).and_then(|(name, tier)| {
+            name.or_else(|| local.strategy_of(tier)).or_else(|| self.ranking.strategy_of(tier)).cloned()
+        });
         PeerStatus {
             peer: self.key,
             state: self.state.0,

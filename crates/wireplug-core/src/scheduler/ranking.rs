@@ -62,6 +62,12 @@ impl Ranking {
         Some(Place((2 * worse).saturating_sub(1), tls))
     }
 
+    /// The first enabled strategy of a tier: names a path that the peer found by sending to us where we offer nothing of
+    /// that tier, as on a link where only one side heard the other's name.
+    pub(super) fn strategy_of(&self, tier: Tier) -> Option<&StrategyName> {
+        self.order.iter().find(|(_, of)| *of == tier).map(|(name, _)| name)
+    }
+
     /// Whether a server may relay at all.
     pub(super) fn relays(&self) -> bool {
         self.order.iter().any(|(_, tier)| tier.is_relayed())

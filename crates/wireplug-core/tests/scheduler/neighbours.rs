@@ -46,6 +46,16 @@ fn a_new_neighbour_ends_a_pause() {
 }
 
 #[test]
+fn a_neighbour_that_heard_us_first_has_a_name_too() {
+    let mut driver = Driver::follower().begun();
+    driver.asked(NEIGHBOUR, Tier::Lan, true);
+    driver.answer(NEIGHBOUR);
+    driver.handshake(NEIGHBOUR);
+    let status = driver.status();
+    assert_eq!((status.state, status.strategy), (State::Connected, Some(name("lan-mdns"))));
+}
+
+#[test]
 fn a_settled_tunnel_moves_to_a_new_neighbour() {
     let mut driver = settled();
     suggest(&mut driver, neighbour(NEIGHBOUR));
