@@ -209,7 +209,9 @@ impl End {
         let mapped = needs_mapping(here, beyond).then_some(WIREGUARD_PORT);
         // This side's router may show a peer under another port that comes in by a mapping after it was sent to without.
         let shown = here.gateway().is_none();
-        let port = beyond.outer_port().or(mapped).filter(|_| shown);
+        // Of dual stack, IPv6 keeps its port.
+        let steady = beyond.outer_port().filter(|_| beyond != Nat::DualStack || address.is_ipv6());
+        let port = steady.or(mapped).filter(|_| shown);
         match endpoint {
             Some(endpoint) if fits(endpoint, address, port) => Ok(endpoint),
             other => Err(LabError::unexpected(format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tempfile::TempDir;
 
@@ -19,6 +19,9 @@ const DIGEST_LINES: usize = 40;
 
 /// Labs made by this process so far, for unique names.
 static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// A number by chance, below 2^16, for the devices of this process's first lab.
+static FIRST: OnceLock<u32> = OnceLock::new();
 
 /// A lab: an internet of its own in network namespaces, with everything that runs in it.
 ///
@@ -85,7 +88,8 @@ impl Lab {
             .map_err(LabError::io("make a directory for the lab's logs"))?;
         let shared = Arc::new(Shared {
             id: format!("{pid}-{number}-{random:04x}"),
-            device_prefix: format!("w{pid:x}{:03x}", random & 0xfff),
+            // Labs of one process count on from its first one's number: several may run side by side.
+            device_prefix: format!("w{pid:x}{:03x}", (FIRST.get_or_init(|| random.into()) + number) & 0xfff),
             dir_path: dir.path().to_owned(),
             dir: Mutex::new(Some(dir)),
             binaries,

@@ -17,6 +17,9 @@ use crate::process::Process;
 /// How long wireguard-go may take to open its control socket.
 const START_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a control socket may be there before anybody listens.
+const NEWBORN: Duration = Duration::from_secs(30);
+
 /// Where wireguard-go keeps its control sockets: one directory for all namespaces.
 const CONTROL_DIR: &str = "/var/run/wireguard";
 
@@ -316,14 +319,16 @@ pub(crate) fn control_socket(device: &str) -> PathBuf {
     Path::new(CONTROL_DIR).join(format!("{device}.sock"))
 }
 
-/// Removes the control sockets of labs that were killed: named as the lab names devices, and nobody answers.
+/// Removes the control sockets of labs that were killed: named as the lab names devices, and nobody answers. A new one may
+/// be another lab's that does not listen yet.
 pub(crate) fn sweep() {
     for entry in fs::read_dir(CONTROL_DIR).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let number = name.strip_prefix('w').and_then(|rest| rest.strip_suffix(".sock"));
+        let age = entry.metadata().and_then(|file| file.modified()).ok().and_then(|at| at.elapsed().ok());
         let ours =
             number.is_some_and(|hex| hex.len() > 4 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        if ours && UnixStream::connect(entry.path()).is_err() {
+        if ours && age.is_some_and(|age| age > NEWBORN) && UnixStream::connect(entry.path()).is_err() {
             let _ = fs::remove_file(entry.path());
         }
     }
