@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measures, prints, and writes docs/BENCHMARKS.md.
 
 pub(crate) mod connect;
+pub(crate) mod hot_paths;
 pub(crate) mod machine;
 pub(crate) mod many;
 pub(crate) mod page;
@@ -13,7 +14,7 @@ use page::{Page, Section};
 /// All benchmarks, in the order of the page, which is also the order in which they run.
 ///
 /// The whole order, of which some are still to come: connect, roam, relay, many, hot paths.
-const SECTIONS: [&Section; 2] = [&relay::SECTION, &many::SECTION];
+const SECTIONS: [&Section; 4] = [&connect::SECTION, &relay::SECTION, &many::SECTION, &hot_paths::SECTION];
 
 /// Runs all benchmarks as they run by themselves without arguments, and writes each one's section when it is done.
 pub(crate) fn all() -> Result<()> {

@@ -93,6 +93,26 @@ pub(crate) fn test_executables(arguments: &[&str]) -> Result<Vec<(String, PathBu
     Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(executable).collect())
 }
 
+/// The benches of the workspace's packages that have some, by package.
+pub(crate) fn benches() -> Result<Vec<(String, Vec<String>)>> {
+    let output = command(&["metadata", "--no-deps", "--format-version", "1"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo metadata")?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")?;
+    let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+    let name = |value: &serde_json::Value| value["name"].as_str().unwrap_or_default().to_owned();
+    let benches = |package: &serde_json::Value| {
+        let targets = list(&package["targets"]);
+        let is_bench = |target: &&serde_json::Value| list(&target["kind"]).iter().any(|kind| kind == "bench");
+        targets.iter().filter(is_bench).map(name).collect::<Vec<_>>()
+    };
+    let packages = list(&metadata["packages"]);
+    let all = packages.iter().map(|package| (name(package), benches(package)));
+    Ok(all.filter(|(_, benches)| !benches.is_empty()).collect())
+}
+
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());

@@ -1,10 +1,11 @@
-//! Development tasks: `cargo xtask demo | test | fuzz | bench | vm`.
+//! Development tasks: `cargo xtask demo | test | matrix | bench | fuzz | vm`.
 
 mod bench;
 mod cargo;
 mod demo;
 mod fuzz;
 mod hygiene;
+mod matrix;
 mod packages;
 mod signals;
 mod story;
@@ -35,8 +36,8 @@ struct Arguments {
 enum Task {
     /// Shows two WireGuard peers behind NATs find each other, step by step.
     Demo {
-        /// What the first peer is behind: none, full-cone, port-preserving, fixed, symmetric, cgnat,
-        /// ipv6-firewall, dual-stack or udp-blocked.
+        /// What the first peer is behind: none, full-cone, port-preserving, fixed, symmetric, cgnat, symmetric-upnp-igd,
+        /// symmetric-nat-pmp, symmetric-pcp, udp-blocked, closed-host, ipv6-firewall or dual-stack.
         #[arg(default_value = "port-preserving")]
         first: Nat,
         /// What the second peer is behind.
@@ -67,6 +68,9 @@ enum Task {
         #[arg(long)]
         minimise: bool,
     },
+    /// Runs every kind of place against every other, and writes which path they come to and how long that takes as
+    /// docs/MATRIX.md and docs/matrix.svg.
+    Matrix(matrix::MatrixArguments),
     /// Measures, prints tables, and writes docs/BENCHMARKS.md; everything, if not told what.
     Bench(BenchArguments),
     /// Runs a part of the tests against the kernel's own WireGuard, in a virtual machine with Debian's kernel.
@@ -102,8 +106,8 @@ struct BenchArguments {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
-    /// Time from the second daemon's start to the first answered ping over the tunnel, for each pair of NATs
-    /// that can be direct; and what a settled daemon costs.
+    /// Time from the second daemon's start to the first answered ping over the tunnel, for pairs of each kind of path;
+    /// and what a settled daemon costs. Takes about twenty minutes. Writes its section of docs/BENCHMARKS.md.
     Connect(ConnectArguments),
     /// What the relay's forwarding costs, side by side with coturn and the kernel's own forwarding: packets for each
     /// CPU-second, the highest rate without loss, added latency, and memory of idle allocations. Takes about ten minutes, and
@@ -112,6 +116,9 @@ enum Bench {
     /// One daemon with 1, 50 and 500 peers, whose other ends one program plays: how soon all are connected from its start on,
     /// and what it costs once all are settled. Takes about seven minutes. Writes its section of docs/BENCHMARKS.md.
     Many(bench::many::ManyArguments),
+    /// What runs for each datagram, offer or event, without IO: Criterion's medians. Writes its section of
+    /// docs/BENCHMARKS.md.
+    HotPaths,
     /// Measures nothing: writes docs/BENCHMARKS.md anew with the figures that it has, after a change to its words.
     Words,
 }
@@ -134,12 +141,14 @@ fn run(arguments: &Arguments) -> Result<()> {
         Task::Fuzz { minutes, targets, minimise } => {
             fuzz::within(Duration::from_secs(60 * minutes), targets, *minimise)
         }
+        Task::Matrix(arguments) => matrix::run(arguments),
         Task::Bench(BenchArguments { what: None }) => bench::all(),
         Task::Bench(BenchArguments { what: Some(Bench::Connect(arguments)) }) => {
             bench::connect::run(arguments)
         }
         Task::Bench(BenchArguments { what: Some(Bench::Relay(arguments)) }) => bench::relay::run(arguments),
         Task::Bench(BenchArguments { what: Some(Bench::Many(arguments)) }) => bench::many::run(arguments),
+        Task::Bench(BenchArguments { what: Some(Bench::HotPaths) }) => bench::hot_paths::run(),
         Task::Bench(BenchArguments { what: Some(Bench::Words) }) => bench::words(),
         Task::Vm(arguments) => {
             packages::ensure()?;

@@ -1,31 +1,66 @@
 //! `cargo xtask bench connect`: how long the first ping takes, and what a settled daemon costs.
 
+use std::fmt::Write as _;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use wireplug_lab::{Binaries, Nat, Pair, PairOptions, expected};
+use wireplug_lab::{Binaries, Nat, Pair, PairOptions};
 
+use crate::bench::page::Section;
+use crate::bench::{machine, publish};
 use crate::{cargo, packages};
+
+/// The section of docs/BENCHMARKS.md.
+pub(crate) const SECTION: Section = Section {
+    name: "connect",
+    title: "Connect",
+    about: include_str!("connect/about.md"),
+    measure: || figures(&ConnectArguments::default()),
+};
 
 /// What `bench connect` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectArguments {
     /// Runs for each figure; the median is printed.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = RUNS)]
     runs: usize,
-    /// Round-trip time between any two hosts, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 0)]
-    delay: u64,
+    /// Round-trip time between any two hosts, in milliseconds; 0 and then 50 if not given.
+    #[arg(long, value_name = "MS")]
+    delay: Option<u64>,
     /// Only the column of clean peers.
     #[arg(long)]
     clean: bool,
     /// For how long a settled daemon is watched, in seconds; 0 leaves that out.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = REST)]
     rest: u64,
-    /// Only these pairs, as KIND/KIND; all that can be direct if none is given.
+    /// Only these pairs, as KIND/KIND; one for each kind of path if none is given.
     pairs: Vec<String>,
 }
+
+impl Default for ConnectArguments {
+    fn default() -> Self {
+        Self { runs: RUNS, delay: None, clean: false, rest: REST, pairs: Vec::new() }
+    }
+}
+
+/// Runs for each figure.
+const RUNS: usize = 5;
+/// For how long a settled daemon is watched, in seconds.
+const REST: u64 = 30;
+/// Round trips, in milliseconds.
+const DELAYS: [u64; 2] = [0, 50];
+/// The pairs: the two commonest, two NATs that are less easy, IPv6, a router that is asked, and both ways by the relay.
+const PAIRS: [[Nat; 2]; 8] = [
+    [Nat::None, Nat::None],
+    [Nat::PortPreserving, Nat::PortPreserving],
+    [Nat::Fixed, Nat::Cgnat],
+    [Nat::FullCone, Nat::Symmetric],
+    [Nat::Ipv6Firewall, Nat::Ipv6Firewall],
+    [Nat::PortPreserving, Nat::SymmetricPcp],
+    [Nat::PortPreserving, Nat::Symmetric],
+    [Nat::PortPreserving, Nat::UdpBlocked],
+];
 
 /// How long the first daemon has before the second starts: it has found its candidates by then.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -49,7 +84,7 @@ impl Start {
         match self {
             Self::Clean => "clean",
             Self::Keepalive => "keepalive",
-            Self::Stale => "stale+traffic",
+            Self::Stale => "stale",
         }
     }
 
@@ -58,44 +93,70 @@ impl Start {
     }
 }
 
+/// Measures what was asked for; the whole of it is published.
 pub(crate) fn run(arguments: &ConnectArguments) -> Result<()> {
+    let figures = figures(arguments)?;
+    println!("{figures}");
+    let whole =
+        arguments.delay.is_none() && !arguments.clean && arguments.rest > 0 && arguments.pairs.is_empty();
+    if whole { publish(&SECTION, &figures) } else { Ok(()) }
+}
+
+fn figures(arguments: &ConnectArguments) -> Result<String> {
     packages::ensure()?;
+    let machine = machine::line(&machine::version(), &["wireguard-go"])?;
     let binaries = cargo::release_binaries()?.logging("info");
-    let one_way_delay = (arguments.delay > 0).then(|| Duration::from_micros(arguments.delay * 1000 / 2));
+    let pairs = pairs(&arguments.pairs)?;
+    let mut text = format!("{machine} Medians of {} runs; first peer / second peer.\n", arguments.runs);
+    let delays = arguments.delay.map_or(DELAYS.to_vec(), |delay| vec![delay]);
+    for delay in delays {
+        first_pings(&mut text, arguments, &binaries, &pairs, delay)?;
+    }
+    if arguments.rest > 0 {
+        at_rest(&mut text, &binaries, Duration::from_secs(arguments.rest))?;
+    }
+    Ok(text)
+}
+
+/// The table of first pings at one round trip.
+fn first_pings(
+    text: &mut String,
+    arguments: &ConnectArguments,
+    binaries: &Binaries,
+    pairs: &[[Nat; 2]],
+    delay: u64,
+) -> Result<()> {
     let columns: &[Start] =
         if arguments.clean { &[Start::Clean] } else { &[Start::Clean, Start::Keepalive, Start::Stale] };
-    println!("first answered ping after the second daemon's start, median of {} runs,", arguments.runs);
-    println!("{} ms of round trip between any two hosts\n", arguments.delay);
-    print!("{:<34}", "first peer/second peer");
-    for column in columns {
-        print!("{:>15}", column.title());
-    }
-    println!();
-    for [a, b] in pairs(&arguments.pairs)? {
-        print!("{:<34}", format!("{a}/{b}"));
+    let titles: Vec<&str> = columns.iter().map(|column| column.title()).collect();
+    writeln!(
+        text,
+        "\nFirst answered ping at {delay} ms of round trip:\n\n| pair | {} |",
+        titles.join(" | ")
+    )?;
+    writeln!(text, "|---|{}", "--:|".repeat(columns.len()))?;
+    for &[a, b] in pairs {
+        write!(text, "| {a} / {b} |")?;
         for column in columns {
+            eprintln!("{a}/{b}, {delay} ms, {}", column.title());
             let options = PairOptions {
                 keepalive: matches!(column, Start::Keepalive).then_some(25),
                 stale_endpoints: matches!(column, Start::Stale),
-                one_way_delay,
+                one_way_delay: (delay > 0).then(|| Duration::from_micros(delay * 1000 / 2)),
                 binaries: Some(binaries.clone()),
                 ..PairOptions::default()
             };
-            print!("{:>15}", figure(&measure([a, b], &options, column.traffic(), arguments.runs)));
-            // The table grows before the reader's eyes; a closed pipe ends it.
-            std::io::Write::flush(&mut std::io::stdout()).context("cannot print the table")?;
+            write!(text, " {} |", figure(&measure([a, b], &options, column.traffic(), arguments.runs)))?;
         }
-        println!();
+        writeln!(text)?;
     }
-    if arguments.rest > 0 { at_rest(&binaries, Duration::from_secs(arguments.rest)) } else { Ok(()) }
+    Ok(())
 }
 
-/// The pairs that were asked for, or all that can be direct.
+/// The pairs that were asked for, or those of the page.
 fn pairs(asked: &[String]) -> Result<Vec<[Nat; 2]>> {
     if asked.is_empty() {
-        let squared = Nat::PLAIN.into_iter().flat_map(|a| Nat::PLAIN.map(|b| [a, b]));
-        let ipv6 = [Nat::Ipv6Firewall; 2];
-        return Ok(squared.chain([ipv6]).filter(|[a, b]| !expected(*a, *b).is_relayed()).collect());
+        return Ok(PAIRS.to_vec());
     }
     let parse = |text: &String| {
         let (a, b) =
@@ -126,29 +187,27 @@ fn figure(times: &[Option<Duration>]) -> String {
 }
 
 /// Memory, CPU time and sockets of two daemons whose tunnel has worked for a while.
-fn at_rest(binaries: &Binaries, watch: Duration) -> Result<()> {
+fn at_rest(text: &mut String, binaries: &Binaries, watch: Duration) -> Result<()> {
+    eprintln!("at rest");
     let options = PairOptions { binaries: Some(binaries.clone()), ..PairOptions::default() };
     let pair = Pair::new("rest", [Nat::PortPreserving; 2], &options)?;
     let daemons = pair.connect()?;
     thread::sleep(COME_TO_REST);
-    println!(
-        "\nat rest, {} s after the first ping, watched for {} s",
-        COME_TO_REST.as_secs(),
-        watch.as_secs()
-    );
     let cpu = || daemons.each_ref().map(wireplug_lab::Daemon::cpu_time);
     let before = cpu();
     thread::sleep(watch);
     let after = cpu();
+    let (rest, watch) = (COME_TO_REST.as_secs(), watch.as_secs_f64());
+    writeln!(text, "\nAt rest, {rest} s after the first ping, watched for {watch:.0} s:\n")?;
+    writeln!(text, "| daemon | resident | CPU | raw socket |\n|---|--:|--:|--:|")?;
     for (index, daemon) in daemons.iter().enumerate() {
-        let name = if index == 0 { "a" } else { "b" };
-        let resident = daemon.resident_kib().with_context(|| format!("wireplug on {name} has ended"))?;
+        let name = if index == 0 { "first" } else { "second" };
+        let resident = daemon.resident_kib().with_context(|| format!("the {name} wireplug has ended"))?;
         let used = after[index].zip(before[index]).map(|(after, before)| after.saturating_sub(before));
-        let used = used.with_context(|| format!("wireplug on {name} has ended"))?;
-        let percent = used.as_secs_f64() / watch.as_secs_f64() * 100.0;
+        let used = used.with_context(|| format!("the {name} wireplug has ended"))?;
+        let percent = used.as_secs_f64() / watch * 100.0;
         let raw = if daemon.raw_socket_open() { "open" } else { "closed" };
-        let mib = resident / 1024;
-        println!("  {name}: {mib} MiB resident, {percent:.3} % of a CPU ({used:.1?}), raw socket {raw}");
+        writeln!(text, "| {name} | {} MiB | {percent:.3} % ({used:.1?}) | {raw} |", resident / 1024)?;
     }
     Ok(())
 }
