@@ -13,6 +13,7 @@ mod directories;
 mod link;
 mod lock;
 mod neighbour;
+mod neighbours;
 mod nudge;
 mod port;
 mod readiness;
@@ -29,6 +30,7 @@ pub use device::{Backend, Device, DeviceError, DeviceState, PeerState, PeerUpdat
 pub use directories::{Directories, DirectoryEvent};
 pub use lock::{InterfaceLock, LockError};
 pub use neighbour::{LinkSocket, connect_on_link};
+pub use neighbours::Neighbours;
 pub use nudge::nudge;
 pub use port::{Datagram, Outgoing, PortError, SendError, SharedPort};
 pub use resolver::{ResolveError, Resolved, Resolver};

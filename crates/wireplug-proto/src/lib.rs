@@ -9,12 +9,15 @@
 //! | peer and peer, daemon and server | UDP, from the WireGuard port | checks, mappings, probes, bindings | [`stun`] |
 //! | daemon and relay | WebSocket, subprotocol `wireplug.relay.v1` | WireGuard's packets, where UDP is blocked | [`relay`] |
 //!
-//! All secrets come from one place, [`Pair`]: the X25519 secret of an interface's key and a peer's.
+//! And one that it has with itself: what it keeps on disk, [`kept`].
+//!
+//! All secrets between two come from one place, [`Pair`]: the X25519 secret of an interface's key and a peer's.
 //! Whatever is random (nonces, transaction ids, instance ids) is a parameter, so the same input gives the
 //! same bytes. Decoders accept any input, never panic, and allocate no more than the input is long.
 
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod kept;
 mod offer;
 mod pair;
 pub mod relay;

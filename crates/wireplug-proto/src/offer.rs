@@ -67,7 +67,7 @@ struct OfferFields {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct CandidateFields {
+pub(crate) struct CandidateFields {
     #[prost(bytes = "vec", tag = "1")]
     ip: Vec<u8>,
     #[prost(uint32, tag = "2")]
@@ -93,7 +93,7 @@ impl From<&RemoteCandidate> for CandidateFields {
 }
 
 impl CandidateFields {
-    fn parse(self) -> Option<RemoteCandidate> {
+    pub(crate) fn parse(self) -> Option<RemoteCandidate> {
         Some(RemoteCandidate {
             endpoint: Endpoint::new(socket_addr(&self.ip, self.port)?).ok()?,
             strategy: self.strategy.parse().ok()?,

@@ -14,7 +14,7 @@ use wireplug_core::scheduler::{
     Demand, DeviceView, Handshake, Input, Keepalive, Learnt, PeerStatus, PeerView, Ranking, Scheduler,
     SchedulerConfig, Unsendable,
 };
-use wireplug_core::{Endpoint, Offer, PublicKey, Tier};
+use wireplug_core::{Endpoint, Offer, PublicKey, RemoteCandidate, Tier};
 
 use self::verify::Verifier;
 use crate::net::HostId;
@@ -70,6 +70,28 @@ pub struct Config {
     pub epoch: Instant,
     /// The keepalives that a daemon before set.
     pub keepalives: BTreeMap<PublicKey, u16>,
+    /// What a daemon before kept.
+    pub disk: Disk,
+}
+
+/// What a daemon keeps for its next run.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    /// Where each peer was reached.
+    pub good: BTreeMap<PublicKey, Vec<RemoteCandidate>>,
+    /// What was learnt of each network, which our addresses tell apart.
+    pub learnt: BTreeMap<Vec<IpAddr>, Learnt>,
+}
+
+/// What a daemon does at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// Nothing; the shared port is closed.
+    Rest,
+    /// It hears what arrives at the shared port.
+    Listen,
+    /// Strategies look for candidates, too.
+    Search,
 }
 
 /// One daemon.
@@ -82,9 +104,7 @@ pub struct Daemon {
     server_up: bool,
     /// The server tells its STUN addresses when it is first connected.
     stun: Vec<Addresses>,
-    port_open: bool,
-    /// Strategies look for candidates.
-    works: bool,
+    work: Work,
     last_look: Option<Time>,
     punch: HolePunch,
     verifier: Verifier,
@@ -96,8 +116,7 @@ pub struct Daemon {
     asked: BTreeMap<u64, Time>,
     /// Our last offer to each peer, for a server that forgot.
     offers: BTreeMap<PublicKey, Offer>,
-    /// What was learnt of each network, which our addresses tell apart.
-    learnt: BTreeMap<Vec<IpAddr>, Learnt>,
+    disk: Disk,
     /// The keepalives that we set.
     keepalives: BTreeMap<PublicKey, u16>,
     /// The device's.
@@ -110,6 +129,7 @@ impl Daemon {
     pub fn new(now: Time, config: Config, addresses: Vec<IpAddr>) -> Self {
         let mut chance = Chance::seed_from_u64(config.seed);
         let config_keepalives = config.keepalives.clone();
+        let disk = config.disk.clone();
         let order = vec![
             (name("lan-mdns"), Tier::Lan),
             (name("direct"), Tier::Direct),
@@ -131,8 +151,7 @@ impl Daemon {
             addresses,
             server_up: false,
             stun: Vec::new(),
-            port_open: false,
-            works: false,
+            work: Work::Rest,
             last_look: None,
             punch: HolePunch::default(),
             verifier: Verifier::default(),
@@ -141,12 +160,13 @@ impl Daemon {
             nonces: BTreeSet::new(),
             asked: BTreeMap::new(),
             offers: BTreeMap::new(),
-            learnt: BTreeMap::new(),
+            disk,
             keepalives: config_keepalives,
             peers: Vec::new(),
             effects: Vec::new(),
         };
         daemon.find_direct(now);
+        daemon.recall_network(now);
         daemon
     }
 
@@ -168,6 +188,16 @@ impl Daemon {
         &self.keepalives
     }
 
+    /// What it has kept.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    fn recall_network(&mut self, now: Time) {
+        let learnt = self.disk.learnt.get(&self.addresses).copied().unwrap_or_default();
+        self.input(now, Input::Recalled(learnt));
+    }
+
     /// What the scheduler wants ready.
     pub fn demand(&self) -> Demand {
         self.scheduler.demand()
@@ -183,7 +213,7 @@ impl Daemon {
         let scheduler =
             self.scheduler.poll_timeout().map(|(at, _)| at.saturating_duration_since(self.config.epoch));
         let relay = earlier(scheduler, self.places.next_event());
-        if !self.works {
+        if self.work != Work::Search {
             return relay;
         }
         [relay, self.punch.next_event(), self.verifier.next_event()].into_iter().fold(None, earlier)
@@ -208,7 +238,7 @@ impl Daemon {
 
     /// Looks at the device.
     pub fn on_device(&mut self, now: Time, device: &Device) {
-        self.last_look = Some(now);
+        let first = self.last_look.replace(now).is_none();
         if device.port() != self.config.port {
             self.renumber(now, device.port());
         }
@@ -231,6 +261,9 @@ impl Daemon {
         });
         let view = DeviceView { listen_port: device.port(), peers: peers.collect() };
         self.input(now, Input::Device(view));
+        for (peer, candidates) in self.disk.good.clone().into_iter().filter(|_| first) {
+            self.input(now, Input::LastGood { peer, candidates });
+        }
     }
 
     /// The machine slept for so long, which the daemon's own clock leaves out.
@@ -265,8 +298,7 @@ impl Daemon {
         self.verifier = Verifier::default();
         self.nonces.clear();
         self.near = Near::default();
-        let learnt = self.learnt.get(&self.addresses).copied().unwrap_or_default();
-        self.input(now, Input::Recalled(learnt));
+        self.recall_network(now);
         self.input(now, Input::NetworkChanged);
         let generation = self.scheduler.generation();
         let again = self.places.network_changed(now, &self.addresses, &self.config.servers);
@@ -306,7 +338,7 @@ impl Daemon {
     /// A datagram that is not WireGuard's arrived on its port; while the port is closed, nobody sees it.
     pub fn on_datagram(&mut self, now: Time, source: SocketAddr, payload: &Payload) {
         let Ok(from) = Endpoint::new(source) else { return };
-        if !self.port_open {
+        if self.work == Work::Rest {
             return;
         }
         match *payload {

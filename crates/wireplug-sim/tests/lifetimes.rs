@@ -50,7 +50,7 @@ fn calls(world: &mut World, caller: usize, hours: u64) -> Vec<Time> {
             world.run_until(began + secs(second));
         }
         let mut pongs = world.host(caller).pongs().iter().filter(|(_, number)| *number > first);
-        let wait = pongs.next().map_or(Time::MAX, |(at, _)| *at - began);
+        let wait = pongs.next().map_or(Time::MAX, |(at, _)| at.saturating_sub(began));
         world.run_until(began + secs(HOUR / 4) + ms(call * 7919 % 25_000));
         wait
     };

@@ -7,6 +7,7 @@ pub mod control;
 pub mod daemon;
 pub mod files;
 pub mod interface;
+pub mod kept;
 pub mod log;
 pub mod memory;
 pub mod record;

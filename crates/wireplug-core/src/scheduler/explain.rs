@@ -27,7 +27,8 @@ impl Peer {
 
     /// Whether WireGuard has an endpoint for a peer that never spoke to us: nothing is wanted of us.
     fn is_on_its_own(&self) -> bool {
-        self.offers.is_empty() && self.view.as_ref().is_some_and(|view| view.endpoint.is_some())
+        let unknown = self.offers.is_empty() && self.good.is_empty();
+        unknown && self.view.as_ref().is_some_and(|view| view.endpoint.is_some())
     }
 
     pub(super) fn tier_in_use_is_relayed(&self) -> bool {

@@ -136,6 +136,13 @@ pub enum Input {
         /// For single peers.
         peers: BTreeMap<PublicKey, Ranking>,
     },
+    /// Where a peer of the device was reached in an earlier run, best first: tried while no server is there.
+    LastGood {
+        /// Whom.
+        peer: PublicKey,
+        /// What [`Command::Keep`] said.
+        candidates: Vec<RemoteCandidate>,
+    },
     /// The network that we are in is one that this was learnt of; of a new one, [`Learnt::default`]. Until it is told,
     /// what was learnt in the one before holds.
     Recalled(Learnt),
@@ -252,6 +259,13 @@ pub enum Command {
         peer: PublicKey,
         /// What to say.
         offer: Offer,
+    },
+    /// Keep this for the next run; it replaces what was kept of the peer before.
+    Keep {
+        /// Of whom.
+        peer: PublicKey,
+        /// Where it was reached, best first.
+        candidates: Vec<RemoteCandidate>,
     },
     /// Change the peer on the device, which must still have it.
     Update {

@@ -20,6 +20,7 @@ mod answers;
 mod expiry;
 mod explain;
 mod flaps;
+mod good;
 mod hand;
 mod handshakes;
 mod io;
@@ -202,6 +203,9 @@ impl Scheduler {
             }
             Input::Unsendable { peer, to, why } => {
                 return self.for_one(now, peer, |peer, _| peer.cannot_send(to, why));
+            }
+            Input::LastGood { peer, candidates } => {
+                return self.for_one(now, peer, |peer, world| peer.recall_good(world.now, candidates));
             }
             Input::Recalled(learnt) => return self.lifetimes.recall(now, learnt),
             // Said with every event by a loop that may not share the port: only the change is work for the peers.
@@ -391,6 +395,7 @@ impl Scheduler {
             commands: &mut self.commands,
         };
         slot.peer.use_keepalive(&mut world);
+        slot.peer.note_server(&world);
         let relay_before = slot.peer.relay.is_wanted();
         let commands_before = world.commands.len();
         act(&mut slot.peer, &mut world);

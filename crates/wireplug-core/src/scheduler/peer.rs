@@ -45,6 +45,10 @@ impl World<'_> {
         if self.port_sharing { By::SharedPort } else { By::TlsAlone }
     }
 
+    pub(super) fn server_is_away(&self) -> bool {
+        matches!(self.server, Server::Down { .. })
+    }
+
     pub(super) fn transaction(rng: &mut ChaCha8Rng) -> TransactionId {
         TransactionId::from_bytes(rng.random())
     }
@@ -143,6 +147,9 @@ pub(super) struct Peer {
     pub(super) keepalive: u16,
     pub(super) offers: Vec<Offer>,
     pub(super) suggested: Vec<RemoteCandidate>,
+    /// Where it was reached, in this run and in earlier ones.
+    pub(super) good: Vec<RemoteCandidate>,
+    pub(super) server_away: bool,
     pub(super) paths: Paths,
     pub(super) tunnel: Tunnel,
     pub(super) effort: Effort,
@@ -174,6 +181,8 @@ impl Peer {
             keepalive: KEEPALIVE,
             offers: Vec::new(),
             suggested: Vec::new(),
+            good: Vec::new(),
+            server_away: false,
             paths: Paths::default(),
             tunnel: Tunnel::Down,
             effort: Effort::Rest,
@@ -227,7 +236,7 @@ impl Peer {
         if matches!(self.effort, Effort::Pause { .. }) {
             self.effort = Effort::Rest;
         }
-        let runs_wireplug = !self.offers.is_empty();
+        let runs_wireplug = !self.offers.is_empty() || !self.good.is_empty();
         let off = self.view.as_ref().is_some_and(|view| view.keepalive == Keepalive::Off);
         if runs_wireplug && off {
             self.update(world, None, Stimulus::TurnOn(self.keepalive));
@@ -347,6 +356,7 @@ impl Peer {
             .suggested
             .iter()
             .chain(offered)
+            .chain(self.remembered())
             .filter(|candidate| self.ranking.place(Some(&candidate.strategy), candidate.tier).is_some())
             .cloned()
             .collect();

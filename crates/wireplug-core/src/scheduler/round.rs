@@ -12,7 +12,7 @@ use super::tuning::{
     follower_patience, relay_patience, replace_patience,
 };
 use super::tunnel::{Attempt, Tunnel, Up};
-use crate::{Endpoint, Tier};
+use crate::{Endpoint, RemoteCandidate, Tier};
 
 impl Peer {
     /// Does all that is due, and says when the next thing will be, and what.
@@ -295,7 +295,6 @@ impl Peer {
         if !matches!(self.tunnel, Tunnel::Down) {
             return;
         }
-        let at = round.unproven_until.unwrap_or(round.started + UNPROVEN_AFTER);
         let candidates = self.unproven(world.port_sharing);
         let index = if world.port_sharing { self.failures as usize } else { round.unproven };
         let next = if world.port_sharing {
@@ -304,11 +303,13 @@ impl Peer {
             candidates.get(index).copied()
         };
         let Some(endpoint) = next else { return };
+        let at = round.unproven_until.unwrap_or_else(|| self.unproven_at(round.started, endpoint));
         if at > world.now {
             self.decide_by(Some(at));
             return;
         }
-        let stimulus = if world.port_sharing { Stimulus::None } else { self.stimulus() };
+        let left_alone = world.port_sharing && !self.is_remembered(endpoint);
+        let stimulus = if left_alone { Stimulus::None } else { self.stimulus() };
         let current = self.view.as_ref().and_then(|view| view.endpoint);
         let change = Some(endpoint).filter(|endpoint| Some(*endpoint) != current);
         if change.is_some() || stimulus != Stimulus::None {
@@ -321,8 +322,9 @@ impl Peer {
         self.reason = Some(Reason::Unproven);
     }
 
-    /// The endpoints that may be tried unproven, best first. A peer that runs wireplug proves its own
-    /// paths, so that while checks are possible only configured ones are tried.
+    /// The endpoints that may be tried unproven, best first. A peer that runs wireplug proves its own paths, so that
+    /// while checks are possible only configured ones are tried; and without a server, the last good ones, as a
+    /// peer whose tunnel is settled listens for no checks.
     pub(super) fn unproven(&self, port_sharing: bool) -> Vec<Endpoint> {
         // Anybody on the link can announce a neighbour, so it is not configured.
         // To a relay that is not bound, nothing passes.
@@ -334,6 +336,8 @@ impl Peer {
         if !port_sharing {
             endpoints.extend(self.newest_offer().iter().flat_map(|o| &o.candidates).map(|c| c.endpoint));
         }
+        let enabled = |one: &&RemoteCandidate| self.ranking.place(Some(&one.strategy), one.tier).is_some();
+        endpoints.extend(self.remembered().iter().filter(enabled).map(|one| one.endpoint));
         let mut seen = Vec::new();
         endpoints.retain(|endpoint| {
             let new = !seen.contains(endpoint);
@@ -357,6 +361,7 @@ impl Peer {
                 if silent && self.path_in_use_is_proven() {
                     self.update(world, None, Stimulus::Packet);
                 }
+                self.keep_good(world);
                 self.rest(world.now);
             }
             Tunnel::Up(_) => {

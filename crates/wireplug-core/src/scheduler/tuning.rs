@@ -252,6 +252,10 @@ pub(super) const ANSWERS_PER_SECOND: u32 = 32;
 pub(super) const MAX_PATHS: usize = 40;
 pub(super) const MAX_REFLEXIVE: usize = 8;
 
+/// The last good candidates of a peer: those of home and of the office, of both families. More would be checked, and one
+/// after another set unproven, while the server is away.
+pub(super) const MAX_GOOD: usize = 4;
+
 /// Offers of this many runs of a peer's daemon are kept: an old one that is replayed cannot push the
 /// true one out.
 pub(super) const MAX_INSTANCES: usize = 3;

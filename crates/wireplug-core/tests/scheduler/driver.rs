@@ -76,6 +76,7 @@ pub(crate) struct Driver {
     pub(crate) offers: Vec<Offer>,
     pub(crate) answers: Vec<(Endpoint, TransactionId)>,
     pub(crate) verifications: Vec<Endpoint>,
+    pub(crate) kept: Vec<Vec<RemoteCandidate>>,
 }
 
 impl Driver {
@@ -111,6 +112,7 @@ impl Driver {
             offers: Vec::new(),
             answers: Vec::new(),
             verifications: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -214,6 +216,7 @@ impl Driver {
                 }
                 Command::Answer { to, transaction, .. } => self.answers.push((to, transaction)),
                 Command::Verify { endpoint, .. } => self.verifications.push(endpoint),
+                Command::Keep { candidates, .. } => self.kept.push(candidates),
                 Command::Publish { offer, .. } => self.offers.push(offer),
                 Command::Update { endpoint, stimulus, .. } => {
                     self.updates.push((endpoint, stimulus));

@@ -11,6 +11,7 @@ mod neighbours;
 mod offers;
 mod ranked;
 mod relaying;
+mod remembering;
 mod rounds;
 mod steps;
 mod telling;

@@ -7,7 +7,7 @@ use wireplug_core::PublicKey;
 use wireplug_core::scheduler::{Command, Stimulus};
 
 use super::verify::Wants;
-use super::{Daemon, Effect};
+use super::{Daemon, Effect, Work};
 use crate::payload::Payload;
 use crate::server::{Sealed, ToServer};
 use crate::{Time, secs};
@@ -23,14 +23,17 @@ impl Daemon {
             self.follow_router();
             let demand = self.scheduler.demand();
             let wanted = demand.working;
-            if self.works && !wanted {
+            if self.work == Work::Search && !wanted {
                 self.verifier.start_over(now, &mut self.chance);
                 self.punch.rest();
             }
-            self.works = wanted;
-            self.port_open = wanted || demand.listening;
+            self.work = match (wanted, demand.listening) {
+                (true, _) => Work::Search,
+                (false, true) => Work::Listen,
+                (false, false) => Work::Rest,
+            };
             if let Some(learnt) = self.scheduler.take_learnt() {
-                self.learnt.insert(self.addresses.clone(), learnt);
+                self.disk.learnt.insert(self.addresses.clone(), learnt);
             }
             if !(wanted && self.run_strategies(now)) {
                 return;
@@ -100,6 +103,7 @@ impl Daemon {
                     self.effects.push(Effect::Tell(ToServer::Publish(sealed)));
                 }
             }
+            Command::Keep { peer, candidates } => drop(self.disk.good.insert(peer, candidates)),
             Command::Update { peer, endpoint, stimulus } => self.update(peer, endpoint, stimulus),
         }
     }

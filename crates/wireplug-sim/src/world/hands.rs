@@ -33,6 +33,7 @@ impl World {
         let host = &mut self.hosts[index];
         if let Some(daemon) = host.daemon.take() {
             host.keepalives = daemon.keepalives().clone();
+            host.disk = daemon.disk().clone();
         }
         (host.connected, host.broken, host.notice_at) = (false, false, None);
         host.connect_at = None;

@@ -9,7 +9,7 @@ use wireplug_core::PublicKey;
 use wireplug_core::scheduler::State;
 
 use super::NOWHERE;
-use crate::daemon::{Config, Daemon};
+use crate::daemon::{Config, Daemon, Disk};
 use crate::link::Link;
 use crate::net::{Attachment, HostId, RouterId};
 use crate::scenario::Start;
@@ -45,6 +45,8 @@ pub struct Host {
     pub(super) linked: bool,
     /// What the person's own file says.
     pub(super) persons_keepalive: u16,
+    /// What else outlives a daemon, and the machine's restart too.
+    pub(super) disk: Disk,
     /// The record of keepalives that outlives a daemon.
     pub(super) keepalives: BTreeMap<PublicKey, u16>,
     pub(super) line: Link,
@@ -90,6 +92,7 @@ impl Host {
             place: None,
             linked: true,
             persons_keepalive: start.keepalive,
+            disk: Disk::default(),
             keepalives: BTreeMap::new(),
             line,
             state: None,
@@ -211,6 +214,7 @@ impl Host {
                 seed: self.chance.random(),
                 epoch: self.epoch,
                 keepalives: self.keepalives.clone(),
+                disk: self.disk.clone(),
             };
             self.daemon = Some(Daemon::new(now, config, self.addresses().to_vec()));
             self.connect_at = Some(now + self.line.latency * 8);

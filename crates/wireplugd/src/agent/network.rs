@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use tracing::debug;
-use wireplug_net::{Addresses, Changes, HostAddress, Route, Routes};
+use wireplug_net::{Addresses, Changes, HostAddress, Neighbours, Route, Routes};
 
 use super::AgentError;
 
@@ -39,6 +39,8 @@ struct Way {
 pub(super) struct Network {
     addresses: Addresses,
     pub(super) routes: Routes,
+    /// `None` where the kernel tells nothing of them.
+    neighbours: Option<Neighbours>,
     changes: Option<Changes>,
 }
 
@@ -48,7 +50,12 @@ impl Network {
     /// # Errors
     /// Where netlink cannot be used at all.
     pub(super) fn open() -> Result<Self, AgentError> {
-        Ok(Self { addresses: Addresses::new()?, routes: Routes::new()?, changes: Some(Changes::new()?) })
+        Ok(Self {
+            addresses: Addresses::new()?,
+            routes: Routes::new()?,
+            neighbours: Neighbours::new().ok(),
+            changes: Some(Changes::new()?),
+        })
     }
 
     /// Waits until the kernel says that something changed. Cancel-safe.
@@ -77,6 +84,36 @@ impl Network {
             ways.push(route.filter(|route| !route.tunnel).map(Way::from));
         }
         Place { addresses, ways }
+    }
+}
+
+/// What tells one network from others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Features {
+    /// Its router, by both addresses; or the link, where there is no router.
+    Whole(Vec<u8>),
+    /// Its router's address alone, which many have: the kernel does not know the other one yet.
+    Partial(Vec<u8>),
+    /// There is no way out of it.
+    None,
+}
+
+impl Network {
+    /// What tells this network from others: the router on the way to the rest of the internet, by its address and its
+    /// link-layer address. A link without routers (a modem's) is told by its name.
+    pub(super) async fn features(&self, place: &Place) -> Features {
+        let Some(way) = place.ways.iter().flatten().next() else { return Features::None };
+        let Some(router) = way.gateway else {
+            return Features::Whole(format!("link {}", way.interface).into_bytes());
+        };
+        let known = match &self.neighbours {
+            Some(neighbours) => neighbours.link_address(router, way.ifindex).await.ok().flatten(),
+            None => None,
+        };
+        match known {
+            Some(address) => Features::Whole(format!("router {router} at {address:02x?}").into_bytes()),
+            None => Features::Partial(format!("router {router} by {}", way.interface).into_bytes()),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One interface, for as long as it is the same device: the event loop that does what the scheduler decides.
 
 mod inbound;
+mod keep;
 mod outbound;
 mod proof;
 mod relay;
@@ -36,9 +37,11 @@ use super::{AgentConfig, AgentError, report};
 use crate::config::InterfaceConfig;
 use crate::control::Request;
 use crate::files;
+use crate::kept::Keeper;
 use crate::memory::Memory;
 use crate::record::RecordFile;
 use crate::strategies::{self, EventQueue, Lives, Runner};
+use keep::Whereabouts;
 use situation::Shown;
 use stun::{Held, Ticket};
 
@@ -92,6 +95,8 @@ pub(super) struct Session<'a> {
     unreadable: Option<String>,
     look_at: Option<Instant>,
     sleeps: Sleeps,
+    keeper: Keeper,
+    whereabouts: Whereabouts,
 }
 
 /// Where everything comes from that happens.
@@ -188,13 +193,18 @@ pub(super) async fn run(
         unreadable: None,
         look_at: None,
         sleeps: Sleeps::new(boottime(), monotonic()),
+        keeper: Keeper::open(&files::state_directory(), &config.interface, &state.private_key, keep::wall()),
+        whereabouts: Whereabouts::default(),
         config,
         state,
         network,
         place,
     };
     session.follow_peers();
+    // A keepalive of the last run is that of this network.
+    session.find_whereabouts().await;
     session.scheduler.handle(now(), Input::Device(view));
+    session.recall_candidates();
     session.settle().await;
     session.runner.follow(&session.settings.strategies);
 
@@ -203,6 +213,7 @@ pub(super) async fn run(
 
     let Session { runner, servers, pairs, relays, jobs, .. } = session;
     runner.stop().await;
+    session.keep_the_rest().await;
     // To leave a topic gives its place at a relay back, which a tunnel may go on over while there is no daemon. So these
     // end with the connection.
     let stopped = matches!(end, End::Stopped);
@@ -266,6 +277,8 @@ impl Session<'_> {
             self.verifications.next(),
             self.look_at,
             self.shown.again,
+            self.whereabouts.next(),
+            self.keeper.due(),
             (!self.reading).then_some(self.next_read),
         ]
         .into_iter()
@@ -289,6 +302,7 @@ impl Session<'_> {
             self.look_at = None;
             self.look_at_network().await;
         }
+        self.keep(at).await;
         if !self.reading && self.next_read <= at {
             self.reading = self.jobs.try_send(Job::Read).is_ok();
             self.next_read = at + self.scheduler.demand().device_poll;
@@ -326,6 +340,7 @@ impl Session<'_> {
         let demand = self.scheduler.demand();
         self.next_read = self.next_read.min(now() + demand.device_poll);
         self.update_situation();
+        self.keep_learnt();
         self.tell_changes();
     }
 

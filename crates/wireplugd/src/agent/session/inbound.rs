@@ -65,9 +65,8 @@ impl Session<'_> {
                 }
                 let keys =
                     |state: &DeviceState| state.peers.iter().map(|peer| peer.public_key).collect::<Vec<_>>();
-                if keys(&state) != keys(&self.state) {
-                    self.view += 1;
-                }
+                let others = keys(&state) != keys(&self.state);
+                self.view += u64::from(others);
                 let port = std::mem::replace(&mut self.state, *state).listen_port;
                 self.port.renumber(self.state.listen_port);
                 self.follow_peers();
@@ -76,6 +75,9 @@ impl Session<'_> {
                 if port != self.state.listen_port {
                     info!("WireGuard's port is another one");
                     self.network_is_new();
+                }
+                if others {
+                    self.recall_candidates();
                 }
                 None
             }
@@ -194,6 +196,7 @@ impl Session<'_> {
         }
         info!("the network changed");
         self.place = place;
+        self.find_whereabouts().await;
         self.network_is_new();
     }
 

@@ -45,6 +45,7 @@ impl Session<'_> {
                 debug!(peer = %self.peer_name(&peer), candidates = ?offer.candidates, mapping = ?offer.mapping, "offer sent");
                 self.servers.publish(pair.topic(), &pair.seal(&offer, random()));
             }
+            Command::Keep { peer, candidates } => self.keep_candidates(peer, candidates),
             Command::Update { peer, endpoint, stimulus } => self.apply(peer, endpoint, stimulus).await,
         }
     }
