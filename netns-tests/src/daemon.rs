@@ -32,6 +32,18 @@ pub struct InterfaceStatus {
     pub waiting: Option<String>,
     /// Its peers.
     pub peers: Vec<PeerStatus>,
+    /// The rendezvous servers, in the order of the config.
+    #[serde(default)]
+    pub servers: Vec<ServerStatus>,
+}
+
+/// One server in `wireplug status --json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ServerStatus {
+    /// Where it is.
+    pub url: String,
+    /// Whether it is connected.
+    pub connected: bool,
 }
 
 /// One peer in `wireplug status --json`.

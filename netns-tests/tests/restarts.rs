@@ -113,6 +113,38 @@ fn a_tunnel_outlives_the_killed_server_and_the_next_one_serves_again() {
     });
 }
 
+/// As after a restart of the machine: no session and no endpoint, and nobody says where the peer is.
+#[test]
+fn a_peer_is_found_where_it_was_while_the_server_is_away() {
+    connected("server-away", NATS, |pair, [a, b]| {
+        pair.check_pings(20)?;
+        a.process().terminate();
+        assert!(a.process().wait(END)?.success());
+        pair.server.kill();
+        pair.a.forget_endpoint(&pair.b)?;
+        let again = pair.a.wireplug()?;
+        pair.wait_for_ping(Duration::from_secs(15))?;
+        pair.a.check_endpoint(&pair.b)?;
+        drop((again, b));
+        Ok(())
+    });
+}
+
+#[test]
+fn one_of_two_servers_may_be_down() {
+    let nobody = "[[server]]\nurl = \"wss://192.0.2.1\"\npin = \"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n";
+    let options = PairOptions { configs: [nobody.to_owned(), nobody.to_owned()], ..PairOptions::default() };
+    Pair::with("two-servers", NATS, &options, |pair| {
+        let daemons = pair.connect()?;
+        pair.check_direct(&daemons)?;
+        let status = daemons[0].status()?.expect("it runs");
+        let up: Vec<_> = status.servers.iter().map(|server| server.connected).collect();
+        assert_eq!(up, [true, false], "{:?}", status.servers);
+        Ok(())
+    })
+    .unwrap();
+}
+
 #[test]
 fn daemons_wait_for_a_server_that_comes_late() {
     Pair::with("late-server", NATS, &PairOptions::default(), |pair| {

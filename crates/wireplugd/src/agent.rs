@@ -8,6 +8,7 @@
 //! | `bindings` | STUN requests to servers, without IO |
 //! | `verify` | verification of our own candidates, without IO |
 //! | `servers` | all rendezvous servers, used together |
+//! | `naps` | what sleeps of the machine mean, without IO |
 //! | `network` | this host's addresses and ways out, and when they change |
 //! | `pairs` | the secrets shared with each peer |
 //! | `pace` | how many checks a peer may have sent, without IO |
@@ -22,6 +23,7 @@ mod bindings;
 mod device;
 mod host;
 mod legs;
+mod naps;
 mod network;
 mod pace;
 mod pairs;

@@ -1,7 +1,7 @@
 //! Our own candidates: found by strategies, verified by the server, offered to peers.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::io::{Command, Verdict};
 use super::ranking::Ranking;
@@ -137,6 +137,13 @@ impl Local {
                 Command::Verify { generation, endpoint: entry.candidate.endpoint }
             })
             .collect()
+    }
+
+    /// So much of every lifetime passed unnoticed.
+    pub(super) fn slept(&mut self, time: Duration) {
+        for entry in &mut self.entries {
+            entry.expires = entry.expires.map(|at| at.checked_sub(time).unwrap_or(at));
+        }
     }
 
     /// Forgets what has lived its time; says whether there was any.

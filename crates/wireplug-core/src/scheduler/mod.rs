@@ -207,6 +207,10 @@ impl Scheduler {
             Input::LastGood { peer, candidates } => {
                 return self.for_one(now, peer, |peer, world| peer.recall_good(world.now, candidates));
             }
+            Input::Slept(time) => {
+                self.local.slept(time);
+                self.local.expire(now);
+            }
             Input::Recalled(learnt) => return self.lifetimes.recall(now, learnt),
             // Said with every event by a loop that may not share the port: only the change is work for the peers.
             Input::PortSharing(possible) if possible == self.port_sharing => return,

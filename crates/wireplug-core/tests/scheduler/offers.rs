@@ -219,3 +219,21 @@ fn a_peer_that_is_removed_and_added_again_takes_what_it_is_offered_then_for_newe
     let after = driver.offers.last().unwrap().version;
     assert!(after.replaces(&before), "{after:?} is no newer than {before:?}");
 }
+
+/// A lease of a minute, of which the machine sleeps through the last half.
+#[test]
+fn what_was_slept_counts_against_a_lifetime() {
+    let mut driver = Driver::initiator().begun();
+    let generation = driver.scheduler.generation();
+    let proof = Proof::Done(Reach::Open);
+    let mut candidate = own("203.0.113.7:9", "hole-punch", Tier::Punched, proof);
+    candidate.lifetime = Some(Duration::from_secs(60));
+    driver.take(Input::Found { generation, candidate });
+    let held = |driver: &Driver| driver.scheduler.candidates().count();
+    driver.pass(Duration::from_secs(30));
+    driver.take(Input::Slept(Duration::from_secs(15)));
+    driver.pass(Duration::from_secs(14));
+    assert_eq!(held(&driver), 1);
+    driver.take(Input::Slept(Duration::from_secs(1)));
+    assert_eq!(held(&driver), 0, "it is lost at once, not when it fails");
+}

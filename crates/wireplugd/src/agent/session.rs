@@ -26,6 +26,7 @@ use super::bindings::Bindings;
 use super::device::{DeviceTask, Job, News};
 use super::host::{AgentHost, Question};
 use super::legs::{Legs, LinkEvent};
+use super::naps::{Naps, Woken};
 use super::network::{DEBOUNCE, Network, Place};
 use super::pairs::Pairs;
 use super::port::Port;
@@ -53,10 +54,6 @@ pub(super) enum End {
     /// The interface went away, or became another one under the same name.
     Gone(String),
 }
-
-/// A sleep of the machine after which nothing is taken to hold that was found before it, even where all looks the same:
-/// NATs drop mappings after 30 s of silence (RFC 4787 section 4.3 tells of such), and leases run on while we sleep.
-const LONG_SLEEP: Duration = Duration::from_secs(20);
 
 /// One interface and all that is known of it.
 pub(super) struct Session<'a> {
@@ -95,6 +92,7 @@ pub(super) struct Session<'a> {
     unreadable: Option<String>,
     look_at: Option<Instant>,
     sleeps: Sleeps,
+    naps: Naps,
     keeper: Keeper,
     whereabouts: Whereabouts,
 }
@@ -193,6 +191,7 @@ pub(super) async fn run(
         unreadable: None,
         look_at: None,
         sleeps: Sleeps::new(boottime(), monotonic()),
+        naps: Naps::default(),
         keeper: Keeper::open(&files::state_directory(), &config.interface, &state.private_key, keep::wall()),
         whereabouts: Whereabouts::default(),
         config,
@@ -252,7 +251,10 @@ impl Session<'_> {
                 () = stop.cancelled() => return End::Stopped,
                 Some(news) = news.recv() => if let Some(end) = self.device_news(news) { return end },
                 datagram = self.port.recv() => match datagram {
-                    Ok(datagram) => self.datagrams(datagram).await,
+                    Ok(datagram) => {
+                        self.notice_sleep();
+                        self.datagrams(datagram).await;
+                    }
                     Err(error) => self.port.broken(&error),
                 },
                 Some((server, event)) = server_events.recv() => self.server_said(server, event),
@@ -262,7 +264,10 @@ impl Session<'_> {
                 Some(event) = link_events.recv() => self.link_said(event),
                 Some(request) = requests.recv() => self.answer(request),
                 Ok(()) = self.configs.changed() => self.follow_config(),
-                () = self.network.changed() => self.look_at = Some(now() + DEBOUNCE),
+                () = self.network.changed() => {
+                    self.notice_sleep();
+                    self.look_at = Some(now() + DEBOUNCE);
+                }
                 () = timer => self.time_passed().await,
             }
             self.settle().await;
@@ -289,15 +294,13 @@ impl Session<'_> {
     }
 
     async fn time_passed(&mut self) {
+        self.notice_sleep();
         let at = now();
         if self.scheduler.poll_timeout().is_some_and(|(due, _)| due <= at) {
             self.scheduler.handle_timeout(at);
         }
         self.verifications.handle_timeout(at);
         self.relays.handle_timeout(at);
-        if self.sleeps.slept(boottime(), monotonic()).is_some_and(|slept| slept >= LONG_SLEEP) {
-            self.network_is_new();
-        }
         if self.look_at.is_some_and(|due| due <= at) {
             self.look_at = None;
             self.look_at_network().await;
@@ -306,6 +309,20 @@ impl Session<'_> {
         if !self.reading && self.next_read <= at {
             self.reading = self.jobs.try_send(Job::Read).is_ok();
             self.next_read = at + self.scheduler.demand().device_poll;
+        }
+    }
+
+    /// Before anything is concluded from what happened: the machine may have slept, and what was found before it is past
+    /// its time.
+    pub(super) fn notice_sleep(&mut self) {
+        let Some(slept) = self.sleeps.slept(boottime(), monotonic()) else { return };
+        match self.naps.slept(now(), slept) {
+            Woken::Older(time) => self.scheduler.handle(now(), Input::Slept(time)),
+            Woken::Anew => {
+                info!(slept_s = slept.as_secs(), "the machine slept: everything is found anew");
+                self.look_at = Some(now());
+                self.network_is_new();
+            }
         }
     }
 

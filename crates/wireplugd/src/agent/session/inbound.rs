@@ -44,6 +44,7 @@ impl Session<'_> {
     }
 
     pub(super) fn device_news(&mut self, news: News) -> Option<End> {
+        self.notice_sleep();
         self.reading = false;
         match news {
             News::Unreadable(error) if is_gone(&error) => Some(End::Gone(error.to_string())),
@@ -102,6 +103,7 @@ impl Session<'_> {
     }
 
     pub(super) fn server_said(&mut self, server: usize, event: Said) {
+        self.notice_sleep();
         // What one said that the config does not name any more is of no interest.
         let Some(url) = self.servers.url(server).map(ToString::to_string) else { return };
         match event {
