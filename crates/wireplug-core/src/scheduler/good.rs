@@ -2,15 +2,15 @@
 //! there to bring the peer's offer.
 //!
 //! They are targets of checks like any others. Where the tunnel is down and nothing answers any check, because a peer
-//! whose tunnel is settled listens for none, they are among the endpoints that are set unproven, one in each
-//! round: WireGuard itself answers an initiation at any time.
+//! whose tunnel is settled listens for none, and WireGuard has no session that could come back by itself, they are among the
+//! endpoints that are set unproven, one in each round: WireGuard itself answers an initiation at any time.
 
 use std::time::Instant;
 
 use super::io::Command;
 use super::local::Local;
 use super::peer::{Peer, Role, World};
-use super::tuning::{MAX_GOOD, UNPROVEN_AFTER, follower_patience};
+use super::tuning::{MAX_GOOD, SESSION_LIFE, UNPROVEN_AFTER, follower_patience};
 use crate::{Endpoint, Reach, RemoteCandidate, Tier};
 
 impl Peer {
@@ -55,6 +55,12 @@ impl Peer {
         good.truncate(MAX_GOOD);
         self.good.clone_from(&good);
         world.commands.push_back(Command::Keep { peer: self.key, candidates: good });
+    }
+
+    /// Whether WireGuard has a session that may still be good, though nothing is heard over its path.
+    pub(super) fn may_have_session(&self) -> bool {
+        let handshake = self.view.as_ref().and_then(|view| view.handshake);
+        handshake.is_some_and(|handshake| handshake.age < SESSION_LIFE)
     }
 
     /// A proven path's end as a candidate, if it means anything in another network and its strategy is known.

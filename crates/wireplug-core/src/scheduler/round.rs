@@ -337,7 +337,8 @@ impl Peer {
             endpoints.extend(self.newest_offer().iter().flat_map(|o| &o.candidates).map(|c| c.endpoint));
         }
         let enabled = |one: &&RemoteCandidate| self.ranking.place(Some(&one.strategy), one.tier).is_some();
-        endpoints.extend(self.remembered().iter().filter(enabled).map(|one| one.endpoint));
+        let remembered = if self.may_have_session() { &[][..] } else { self.remembered() };
+        endpoints.extend(remembered.iter().filter(enabled).map(|one| one.endpoint));
         let mut seen = Vec::new();
         endpoints.retain(|endpoint| {
             let new = !seen.contains(endpoint);

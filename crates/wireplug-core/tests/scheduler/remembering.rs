@@ -93,3 +93,18 @@ fn a_tunnel_that_works_is_not_moved_to_what_was_good_once() {
     assert_eq!(driver.applied(), []);
     assert_eq!(driver.status().state, State::Connected);
 }
+
+/// Its path may come back by itself, and then nothing was lost.
+#[test]
+fn a_session_that_may_still_be_good_is_left_where_it_is() {
+    let mut driver = recalling(Driver::initiator());
+    driver.handshake(OTHER);
+    driver.view.tx_bytes += 1000;
+    driver.updates.clear();
+    driver.pass_looking(Duration::from_secs(100));
+    assert_ne!(driver.status().state, State::Connected, "it is silent, and nothing answers");
+    assert!(driver.checks.iter().any(|check| check.to == endpoint(PUBLIC)), "all are checked");
+    assert_eq!(driver.applied(), []);
+    driver.pass_looking(Duration::from_secs(300));
+    assert!(driver.applied().contains(&endpoint(PUBLIC)), "now there is nothing to lose");
+}
