@@ -48,7 +48,7 @@ pub use cell::{Cell, Measured};
 pub use checks::UNREACHABLE_LIMIT;
 pub use cmd::wait_for;
 pub use crowd::{Crowd, CrowdPlan, CrowdReport, CrowdSays};
-pub use daemon::{Daemon, InterfaceStatus, PeerStatus};
+pub use daemon::{Daemon, InterfaceStatus, PeerStatus, ServerStatus};
 pub use dns::Dns;
 pub use error::{LabError, Result};
 pub use gateway::Miniupnpd;

@@ -210,9 +210,9 @@ pub(super) async fn run(
     let sources = Sources { news, events, questions, wishes, server_events, link_events, requests };
     let end = session.event_loop(sources).await;
 
+    session.keep_the_rest().await;
     let Session { runner, servers, pairs, relays, jobs, .. } = session;
     runner.stop().await;
-    session.keep_the_rest().await;
     // To leave a topic gives its place at a relay back, which a tunnel may go on over while there is no daemon. So these
     // end with the connection.
     let stopped = matches!(end, End::Stopped);
