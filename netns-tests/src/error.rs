@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::line::Line;
+
 /// Why a lab could not be built, or did not behave as the test expects.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
@@ -62,6 +64,15 @@ pub enum LabError {
     /// The lab's network or the product did something else than the test expects.
     #[error("{0}")]
     Unexpected(String),
+    /// A line that only the kernel's netem can be.
+    #[error(
+        "a line with {line:?} needs netem, which this kernel has not (sch_netem): `modprobe sch_netem`, or `cargo xtask vm`, \
+         whose kernel has it; only a plain delay for all works without (Lab::delay)"
+    )]
+    NoNetem {
+        /// The line that was asked for.
+        line: Line,
+    },
     /// The lab makes network namespaces, which only root may.
     #[error(
         "the lab needs root to make network namespaces: run as root (sudo -E env PATH=\"$PATH\" cargo xtask test)"

@@ -4,11 +4,10 @@
 //! ever reached, since no namespace has a link out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
-use crate::delay::DelayLine;
-use crate::error::{LabError, Result};
+use crate::error::Result;
 use crate::lab::{Lab, Shared};
+use crate::line::Link;
 use crate::namespace::Namespace;
 
 /// An address that is routed into nothing: packets to it vanish without an answer.
@@ -66,6 +65,11 @@ impl Uplink {
         Ipv6Addr::new(0x2a10, 0xcc00, u16::from(self.number), 0, 0, 0, 0, 2 + index)
     }
 
+    /// The link from end to end: its device in the internet's namespace, and the customer's.
+    pub(crate) fn link(self, namespace: &Namespace, device: &str) -> Link {
+        Link { outer: format!("l{}", self.number), namespace: namespace.clone(), inner: device.to_owned() }
+    }
+
     pub(crate) fn v6_gateway(self) -> Ipv6Addr {
         Ipv6Addr::new(0x2a10, 0xcc00, u16::from(self.number), 0, 0, 0, 0, 1)
     }
@@ -85,32 +89,6 @@ impl Lab {
     pub(crate) fn make_internet(&self) -> Result<()> {
         let net = self.shared().router("net")?;
         net.ip(&[format!("route add blackhole {BLACKHOLE}/32")])
-    }
-
-    /// Makes every packet that crosses the internet take `one_way` longer: by netem where the kernel
-    /// has it, else by a delay line in this process. Call it once, after the links are made.
-    ///
-    /// # Errors
-    /// When the delay line cannot be set up.
-    pub fn delay(&self, one_way: Duration) -> Result<()> {
-        let net = self.shared().internet();
-        let links = 1..=self.shared().links();
-        let micros = format!("{}us", one_way.as_micros());
-        let netem = |link| {
-            let device = format!("l{link}");
-            net.run(&[
-                "tc", "qdisc", "add", "dev", &device, "root", "netem", "delay", &micros, "limit", "100000",
-            ])
-        };
-        match links.clone().try_for_each(|link| netem(link).map(drop)) {
-            Ok(()) => Ok(()),
-            Err(LabError::Failed { .. }) => {
-                let devices: Vec<String> = links.map(|link| format!("l{link}")).collect();
-                self.shared().keep_delay(DelayLine::start(&net, &devices, one_way)?);
-                Ok(())
-            }
-            Err(other) => Err(other),
-        }
     }
 }
 

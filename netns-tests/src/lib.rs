@@ -27,6 +27,7 @@ mod gateway;
 mod host;
 mod internet;
 mod lab;
+mod line;
 mod load;
 mod many;
 mod namespace;
@@ -55,6 +56,7 @@ pub use gateway::Miniupnpd;
 pub use host::Host;
 pub use internet::{BLACKHOLE, Stack};
 pub use lab::Lab;
+pub use line::{Line, has_netem};
 pub use load::{
     Cutting, HighestRate, IdleReport, LOAD_CORE, LoadLab, LoadReport, Priority, SERVER_CORE, Through, Traffic,
 };

@@ -11,6 +11,7 @@ use crate::error::{LabError, Result};
 use crate::host::Host;
 use crate::internet::BLACKHOLE;
 use crate::lab::Lab;
+use crate::line::Line;
 use crate::nat::Nat;
 use crate::ping::{Ping, Pinging, Pings};
 use crate::server::Server;
@@ -34,6 +35,8 @@ pub struct PairOptions {
     pub keepalive: Option<u16>,
     /// Both have an endpoint where nobody answers.
     pub stale_endpoints: bool,
+    /// Each side's line to the internet, where it is not a perfect one.
+    pub lines: [Option<Line>; 2],
     /// Every packet takes this much longer to cross the internet.
     pub one_way_delay: Option<Duration>,
     /// What the server's configuration says besides.
@@ -147,6 +150,9 @@ impl Pair {
         let (sites, [host_a, host_b]) = place(lab)?;
         if let Some(one_way) = options.one_way_delay {
             lab.delay(one_way)?;
+        }
+        for (site, line) in sites.iter().zip(options.lines) {
+            line.map_or(Ok(()), |line| site.line(line))?;
         }
         server.add_config(&options.server_config)?;
         server.start()?;

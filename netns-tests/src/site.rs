@@ -9,6 +9,7 @@ use crate::error::{LabError, Result};
 use crate::host::Host;
 use crate::internet::{OUTER_INDEX, Uplink, lan_v4};
 use crate::lab::{Lab, Shared};
+use crate::line::Link;
 use crate::namespace::Namespace;
 use crate::nat::Nat;
 use crate::ping::{self, Ping};
@@ -20,6 +21,8 @@ pub struct Site {
     pub(crate) label: String,
     nat: Nat,
     behind: Option<(Namespace, Uplink)>,
+    /// Its links to the internet: its router's, or those of its hosts.
+    links: Vec<Link>,
     /// How many hosts the LAN has.
     hosts: u8,
 }
@@ -34,7 +37,8 @@ impl Lab {
     /// When its routers cannot be set up.
     pub fn site(&self, label: &str, nat: Nat) -> Result<Site> {
         let shared = Arc::clone(self.shared());
-        let mut site = Site { shared, label: label.to_owned(), nat, behind: None, hosts: 0 };
+        let mut site =
+            Site { shared, label: label.to_owned(), nat, behind: None, links: Vec::new(), hosts: 0 };
         if nat.has_router() {
             site.make_router()?;
         }
@@ -46,7 +50,7 @@ impl Site {
     fn make_router(&mut self) -> Result<()> {
         let Self { shared, label, nat, .. } = &*self;
         let router = shared.router(&format!("{label}-router"))?;
-        let uplink = if *nat == Nat::Cgnat {
+        let (uplink, link) = if *nat == Nat::Cgnat {
             let carrier = shared.router(&format!("{label}-carrier"))?;
             let uplink = shared.attach(&carrier, "wan0", nat.stack(), 1)?;
             let net = uplink.number();
@@ -61,9 +65,10 @@ impl Site {
                 format!("route add default via 100.64.{net}.1"),
             ])?;
             carrier.nft(&nat.ruleset(uplink.v4(0), lan_v4(net, FIRST_HOST)))?;
-            uplink
+            (uplink, uplink.link(&carrier, "wan0"))
         } else {
-            shared.attach(&router, "wan0", nat.stack(), 1)?
+            let uplink = shared.attach(&router, "wan0", nat.stack(), 1)?;
+            (uplink, uplink.link(&router, "wan0"))
         };
         let net = uplink.number();
         let mut lan =
@@ -78,6 +83,7 @@ impl Site {
         router.nft(&nat.ruleset(uplink.v4(0), lan_v4(net, FIRST_HOST)))?;
         let gateway = nat.gateway();
         self.behind = Some((router, uplink));
+        self.links.push(link);
         gateway.map_or(Ok(()), |strategy| self.miniupnpd()?.speaks_only(strategy))
     }
 
@@ -106,9 +112,10 @@ impl Site {
         self.link(namespace, number)
     }
 
-    fn link(&self, namespace: &Namespace, number: u8) -> Result<(Vec<IpAddr>, Vec<IpAddr>)> {
+    fn link(&mut self, namespace: &Namespace, number: u8) -> Result<(Vec<IpAddr>, Vec<IpAddr>)> {
         let Some((router, uplink)) = &self.behind else {
             let uplink = self.shared.attach(namespace, "eth0", self.nat.stack(), 1)?;
+            self.links.push(uplink.link(namespace, "eth0"));
             let address = vec![IpAddr::V4(uplink.v4(0))];
             return Ok((address.clone(), address));
         };
@@ -117,6 +124,10 @@ impl Site {
             wait_for_ipv6(namespace, uplink.v6_gateway())?;
         }
         Ok(addresses)
+    }
+
+    pub(crate) fn links(&self) -> &[Link] {
+        &self.links
     }
 
     pub(crate) fn nat(&self) -> Nat {
