@@ -3,8 +3,6 @@
 //!
 //! All but plain delay needs netem. Where the kernel has none, those tests are ignored, and said to be.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
 use std::thread;
 use std::time::Duration;
 
@@ -33,7 +31,8 @@ fn main() {
         Trial::test("far_apart", || connects("far", &far_apart())),
         Trial::test("far_apart_without_crossing_handshakes", || far_without_crossing().map_err(Failed::from)),
     ];
-    let netem = has_netem().unwrap();
+    // Who may make no namespace can run no test of the lab; listing them works all the same.
+    let netem = has_netem().unwrap_or(false);
     let lines = SCENARIOS.map(|(name, lines)| {
         let run = move || connects(name, &PairOptions { lines: lines.map(Some), ..PairOptions::default() });
         bad_line(Trial::test(name, run), netem)

@@ -91,6 +91,9 @@ struct VmArguments {
     /// After the tests, measures connecting at 50 ms of round trip, so many times for each pair of NATs.
     #[arg(long, value_name = "RUNS", default_value_t = 0)]
     measure: usize,
+    /// Measures the unoptimised programs that the tests use, and builds no others.
+    #[arg(long, requires = "measure")]
+    unoptimised: bool,
     /// Runs this shell command in the virtual machine, and no tests.
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["filters", "measure"])]
     shell: Option<String>,

@@ -18,9 +18,10 @@ const PROGRAM: &str = "qemu-system-x86_64";
 const STATUS: &str = "wireplug-vm: status ";
 
 /// What the kernel is told. A panic ends the machine at once. The clock is the processor's counter, which the emulator
-/// keeps the same on all CPUs; without these words the kernel would distrust it and take a slow one. Waiting for
+/// keeps the same on all CPUs; without these words the kernel would distrust it and take a slow one. It would also try for a few
+/// milliseconds whether the timer ticks, and give up on a busy host that does not let it. Waiting for
 /// grace periods of RCU makes namespaces slow, and protections against other tenants have no use here.
-const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off nokaslr \
+const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check mitigations=off nokaslr \
     rcupdate.rcu_expedited=1 apparmor=0 selinux=0";
 
 /// The process id of the emulator that runs now, or 0.
