@@ -135,6 +135,11 @@ impl Path {
         self.sent
     }
 
+    /// Whether the peer checks it, which shows that it can answer, and has not answered yet.
+    pub(super) fn awaits_proof(&self) -> bool {
+        self.asked.is_some() && self.proof.is_none()
+    }
+
     /// Whether only a check told of it.
     fn is_reflexive(&self) -> bool {
         self.target.is_none() && self.asked.is_some()

@@ -502,6 +502,11 @@ impl Peer {
         }
     }
 
+    /// Whether an answer over the path in use is to be expected still.
+    pub(super) fn path_in_use_awaits_proof(&self) -> bool {
+        self.endpoint().and_then(|endpoint| self.paths.get(endpoint)).is_some_and(Path::awaits_proof)
+    }
+
     pub(super) fn path_in_use_is_proven(&self) -> bool {
         let path = self.endpoint().and_then(|endpoint| self.paths.get(endpoint));
         path.is_some_and(|path| path.proof().is_some())

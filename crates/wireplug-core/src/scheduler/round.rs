@@ -382,9 +382,11 @@ impl Peer {
     /// When this round is over if nothing more happens.
     fn round_end(&self, world: &World<'_>, round: &Round) -> Instant {
         let in_doubt = round.doubting && !self.works_in(round);
+        // What the peer has proven and uses is worth a proof of our own, also where answers take seconds.
+        let window = if self.path_in_use_awaits_proof() { ROUND } else { UPGRADE_WINDOW };
         let length = match &self.tunnel {
             Tunnel::Up(_) if !in_doubt && !self.tier_in_use_is_relayed() && !self.uses_what_is_barred() => {
-                UPGRADE_WINDOW
+                window
             }
             Tunnel::Trying(attempt) => return attempt.until.max(round.started + ROUND),
             Tunnel::Up(_) | Tunnel::Down if !world.port_sharing => {
@@ -405,7 +407,7 @@ impl Peer {
             Tunnel::Down => end.max(waited_for),
             Tunnel::Trying(_) => end,
             // A session that took long may be moved at once, and the other side must be there to hear of it.
-            Tunnel::Up(up) if !in_doubt => end.max(up.since + UPGRADE_WINDOW),
+            Tunnel::Up(up) if !in_doubt => end.max(up.since + window),
             // A stream in one direction is answered before that.
             Tunnel::Up(up) => end.max(up.silent_for_long_at().unwrap_or(end)),
         }

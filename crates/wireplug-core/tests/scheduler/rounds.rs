@@ -42,6 +42,23 @@ fn a_settled_tunnel_wants_nothing() {
 }
 
 #[test]
+fn what_the_peer_proved_and_uses_is_proven_here_too_when_answers_take_seconds() {
+    let mut driver = Driver::follower().begun();
+    driver.take(Input::OfferArrived {
+        peer: PEER,
+        offer: offer(1, 1, vec![remote(PUBLIC, "direct", Tier::Direct)]),
+    });
+    driver.asked(PUBLIC, Tier::Direct, true);
+    driver.handshake(PUBLIC);
+    driver.pass_looking(Duration::from_secs(5));
+    assert!(driver.scheduler.demand().working, "or the answer would come to a closed port");
+    driver.answer(PUBLIC);
+    assert!(driver.status().proven);
+    driver.pass_looking(Duration::from_secs(10));
+    assert!(!driver.scheduler.demand().working);
+}
+
+#[test]
 fn failed_rounds_are_repeated_after_pauses_that_grow() {
     let mut driver = Driver::initiator().begun();
     let mut begun = Vec::new();
