@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wireplug_lab::{LabError, Nat, Pair, PairOptions, Ping, Result};
+use wireplug_lab::{LabError, Nat, Pair, PairOptions, Ping, Result, wait_for};
 
 /// How long the router keeps a mapping, in seconds.
 const LIFETIME: u32 = 13;
@@ -58,6 +58,9 @@ fn a_short_lifetime_is_learnt_from_two_deaths_and_known_after_a_restart() {
     Pair::with("lifetime", [Nat::PortPreserving, Nat::None], &PairOptions::default(), |pair| {
         pair.sites[0].mapping_timeouts(LIFETIME, LIFETIME)?;
         let [a, _b] = pair.connect()?;
+        wait_for("our keepalive", Duration::from_secs(10), || {
+            Ok(keepalive(pair)?.filter(|ours| *ours == 25))
+        })?;
         let mut deaths = Vec::new();
         while deaths.len() < 4 && keepalive(pair)? == Some(25) {
             assert!(quiet(pair, QUIET)?, "a tunnel with a keepalive of 25 s is quiet for 15 s");
