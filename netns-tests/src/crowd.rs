@@ -1,6 +1,6 @@
 //! A crowd: the other ends of many tunnels, all played by one program.
 //!
-//! `wireplug-crowd` speaks as many daemons and as many WireGuards would: a key, a UDP port and a topic for each. It says on
+//! `wireplug-crowd` speaks as that many daemons and interfaces would: a key, a UDP port and a topic for each. It says on
 //! its standard output, one JSON object on a line, what [`CrowdSays`].
 
 use std::net::SocketAddr;
@@ -148,8 +148,8 @@ fn await_said<T>(
     wait_for(&format!("the crowd to say {what}"), limit, || {
         let ended = process.exited();
         let log = process.log();
-        let said = log.lines().filter_map(|line| serde_json::from_str(line).ok());
-        match (said.filter_map(&mut wanted).next(), ended) {
+        let mut said = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+        match (said.find_map(&mut wanted), ended) {
             (Some(found), _) => Ok(Some(found)),
             (None, Some(status)) => {
                 Err(LabError::unexpected(format!("the crowd ended with {status}: {}", process.log())))

@@ -52,6 +52,9 @@ pub struct ManyInterfaces {
     pub lab: Lab,
 }
 
+/// Host, interfaces, server and config.
+type Built = (Host, Vec<(Wireguard, Crowd)>, Server, PathBuf);
+
 /// How it went from the daemon's start until the last peer was connected.
 #[derive(Clone, Debug)]
 pub struct ManyReport {
@@ -152,12 +155,7 @@ impl ManyInterfaces {
         }
     }
 
-    fn build(
-        lab: &Lab,
-        nat: Nat,
-        interfaces: u16,
-        peers: u16,
-    ) -> Result<(Host, Vec<(Wireguard, Crowd)>, Server, PathBuf)> {
+    fn build(lab: &Lab, nat: Nat, interfaces: u16, peers: u16) -> Result<Built> {
         let server = lab.server()?;
         server.start()?;
         let host = lab.site("a", nat)?.host()?;
@@ -173,8 +171,8 @@ impl ManyInterfaces {
             let crowd = others.crowd(plan, &wireguard, &server)?;
             all.push((wireguard, crowd));
         }
-        let tables: String =
-            all.iter().map(|(wireguard, _)| format!("[interface.{}]\n", wireguard.device())).collect();
+        let tables = all.iter().map(|(wireguard, _)| ["[interface.", wireguard.device(), "]\n"]);
+        let tables: String = tables.flatten().collect();
         let config = host.wireplug_config(&all[0].0, &server, &tables)?;
         Ok((host, all, server, config))
     }
