@@ -78,8 +78,21 @@ impl Host {
     /// # Errors
     /// When the file cannot be written, or the pin not be had.
     pub fn wireplug_config(&self, wireguard: &Wireguard, server: &Server, more: &str) -> Result<PathBuf> {
-        let text =
-            format!("[[server]]\nurl = \"{}\"\npin = \"{}\"\n{more}", server.url(self.nat()), server.pin()?);
+        self.wireplug_config_at(&server.url(self.nat()), wireguard, server, more)
+    }
+
+    /// As [`Self::wireplug_config`], with another URL of the server.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or the pin not be had.
+    pub fn wireplug_config_at(
+        &self,
+        url: &str,
+        wireguard: &Wireguard,
+        server: &Server,
+        more: &str,
+    ) -> Result<PathBuf> {
+        let text = format!("[[server]]\nurl = \"{url}\"\npin = \"{}\"\n{more}", server.pin()?);
         self.shared.write(&format!("{}.toml", wireguard.device()), &text)
     }
 
@@ -194,6 +207,16 @@ impl Daemon {
         let text = fs::read_to_string(format!("/proc/{}/status", self.process.pid())).ok()?;
         let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
         line.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// How many file descriptors it has open, sockets among them.
+    pub fn open_files(&self) -> Option<usize> {
+        Some(fs::read_dir(format!("/proc/{}/fd", self.process.pid())).ok()?.count())
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> Option<usize> {
+        Some(fs::read_dir(format!("/proc/{}/task", self.process.pid())).ok()?.count())
     }
 
     /// CPU time used so far.

@@ -43,7 +43,7 @@ impl DelayLine {
         })?;
         // What is for the router itself is looked up in the local table before these rules.
         let mut lines = vec![format!("route add default dev {DEVICE} table {TABLE}")];
-        lines.extend(devices.iter().map(|link| format!("rule add iif {link} table {TABLE}")));
+        lines.extend(devices.iter().map(|link| rule(link)));
         net.ip(&[format!("link set {DEVICE} up")])?;
         net.ip(&lines)?;
         net.ip6(&lines)?;
@@ -62,6 +62,16 @@ impl DelayLine {
         });
         Ok(Self { net: net.clone(), threads: vec![reader, writer] })
     }
+
+    /// Delays what comes in by this device too.
+    pub(crate) fn meet(&self, device: &str) -> Result<()> {
+        self.net.ip(&[rule(device)])?;
+        self.net.ip6(&[rule(device)])
+    }
+}
+
+fn rule(device: &str) -> String {
+    format!("rule add iif {device} table {TABLE}")
 }
 
 impl Drop for DelayLine {

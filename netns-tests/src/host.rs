@@ -16,6 +16,8 @@ pub struct Host {
     pub(crate) shared: Arc<Shared>,
     pub(crate) namespace: Namespace,
     pub(crate) label: String,
+    /// What its link to its site is called.
+    pub(crate) uplink: String,
     pub(crate) nat: Nat,
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) public: Vec<IpAddr>,

@@ -55,7 +55,7 @@ impl Uplink {
         Ipv4Addr::new(first, 20 + self.number, 100 + self.number, 2 + index)
     }
 
-    fn v4_gateway(self) -> Ipv4Addr {
+    pub(crate) fn v4_gateway(self) -> Ipv4Addr {
         let [a, b, c, _] = self.v4(0).octets();
         Ipv4Addr::new(a, b, c, 1)
     }
@@ -77,6 +77,11 @@ impl Uplink {
     /// An address in the /64 that is routed to the customer's router.
     pub(crate) fn lan_v6(self, host: u16) -> Ipv6Addr {
         Ipv6Addr::new(0x2a10, 0xcc00, u16::from(self.number), 1, 0, 0, 0, host)
+    }
+
+    /// The same in another /64, for who is renumbered.
+    pub(crate) fn other_lan_v6(self, host: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2a10, 0xcc00, u16::from(self.number), 2, 0, 0, 0, host)
     }
 
     /// The last number of private networks behind this link.
@@ -102,6 +107,19 @@ impl Shared {
         stack: Stack,
         addresses: u8,
     ) -> Result<Uplink> {
+        let (uplink, lines) = self.lay(namespace, device, stack, addresses)?;
+        namespace.ip(&lines)?;
+        Ok(uplink)
+    }
+
+    /// The same with the last step left to be done: lines for `ip` in the namespace, which bring the link up there.
+    pub(crate) fn lay(
+        &self,
+        namespace: &Namespace,
+        device: &str,
+        stack: Stack,
+        addresses: u8,
+    ) -> Result<(Uplink, Vec<String>)> {
         let uplink = Uplink { number: self.next_link() };
         let net = self.internet();
         let number = uplink.number;
@@ -136,8 +154,8 @@ impl Shared {
         outer.push(format!("ntable change name ndisc_cache dev l{number} retrans 50"));
         inner.push(format!("ntable change name ndisc_cache dev {device} retrans 50"));
         net.ip(&outer)?;
-        namespace.ip(&inner)?;
-        Ok(uplink)
+        self.delay_link(&net, &format!("l{number}"))?;
+        Ok((uplink, inner))
     }
 }
 

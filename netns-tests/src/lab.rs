@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tempfile::TempDir;
 
 use crate::binaries::Binaries;
-use crate::delay::DelayLine;
 use crate::error::{LabError, Result};
+use crate::line::Delay;
 use crate::namespace::{self, Namespace};
 use crate::process::Process;
 
@@ -52,7 +52,7 @@ struct State {
     labels: BTreeMap<String, u32>,
     routers: Vec<Namespace>,
     devices: Vec<(Namespace, String)>,
-    delay: Option<DelayLine>,
+    delay: Option<Delay>,
     /// Directories that `ip netns exec` lays over /etc.
     overlays: Vec<PathBuf>,
     links: u8,
@@ -231,8 +231,13 @@ impl Shared {
         name
     }
 
-    pub(crate) fn keep_delay(&self, delay: DelayLine) {
+    pub(crate) fn keep_delay(&self, delay: Delay) {
         self.state().delay = Some(delay);
+    }
+
+    /// Makes a new link of the internet as slow as the others.
+    pub(crate) fn delay_link(&self, net: &Namespace, link: &str) -> Result<()> {
+        self.state().delay.as_ref().map_or(Ok(()), |delay| delay.meet(net, link))
     }
 
     /// Writes a file that programs started in the namespace see in /etc.

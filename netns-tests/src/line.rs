@@ -67,7 +67,7 @@ impl Line {
 
 impl Lab {
     /// Makes every packet that crosses the internet take `one_way` longer: by netem where the kernel
-    /// has it, else by a delay line in this process. Call it once, after the links are made.
+    /// has it, else by a delay line in this process. Call it once; links that are made later are slow too.
     ///
     /// # Errors
     /// When the delay line cannot be set up.
@@ -75,12 +75,31 @@ impl Lab {
         let net = self.shared().internet();
         let devices: Vec<String> = (1..=self.shared().links()).map(|link| format!("l{link}")).collect();
         let line = Line { delay: one_way, ..Line::default() };
-        match devices.iter().try_for_each(|device| line.lay(&net, device)) {
-            Err(LabError::NoNetem { .. }) => {
-                self.shared().keep_delay(DelayLine::start(&net, &devices, one_way)?);
-                Ok(())
-            }
-            other => other,
+        let delay = match devices.iter().try_for_each(|device| line.lay(&net, device)) {
+            Ok(()) => Delay::Netem(line),
+            Err(LabError::NoNetem { .. }) => Delay::Own(DelayLine::start(&net, &devices, one_way)?),
+            Err(other) => return Err(other),
+        };
+        self.shared().keep_delay(delay);
+        Ok(())
+    }
+}
+
+/// What delays all packets that cross the internet.
+#[derive(Debug)]
+pub(crate) enum Delay {
+    /// The kernel, on each link.
+    Netem(Line),
+    /// This process.
+    Own(DelayLine),
+}
+
+impl Delay {
+    /// Has it meet a new link of the internet too.
+    pub(crate) fn meet(&self, net: &Namespace, device: &str) -> Result<()> {
+        match self {
+            Self::Netem(line) => line.lay(net, device),
+            Self::Own(delay) => delay.meet(device),
         }
     }
 }

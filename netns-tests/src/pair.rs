@@ -39,6 +39,8 @@ pub struct PairOptions {
     pub lines: [Option<Line>; 2],
     /// Every packet takes this much longer to cross the internet.
     pub one_way_delay: Option<Duration>,
+    /// The daemons know the server by its name, which has addresses of both families.
+    pub server_by_name: bool,
     /// What the server's configuration says besides.
     pub server_config: String,
     /// What each side's configuration says besides; `DEVICE` stands for the interface there.
@@ -176,7 +178,12 @@ name = \"{name}\"
                 there.public_key()
             );
             let more = more.replace("DEVICE", here.device());
-            host.wireplug_config(here, &server, &(peer + &more))
+            if options.server_by_name {
+                host.knows(&server)?;
+                host.wireplug_config_at(&Server::url_by_name(), here, &server, &(peer + &more))
+            } else {
+                host.wireplug_config(here, &server, &(peer + &more))
+            }
         };
         let config_a = config(&host_a, &wg_a, &wg_b, host_b.label(), &options.configs[0])?;
         let config_b = config(&host_b, &wg_b, &wg_a, host_a.label(), &options.configs[1])?;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -92,8 +92,17 @@ impl Pings {
 /// Pings that run beside the test.
 #[derive(Debug)]
 pub struct Pinging {
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     thread: JoinHandle<Result<Pings>>,
+}
+
+/// What pings in the background and the test share.
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    sent: AtomicU16,
+    /// One more than the latest ping that was answered.
+    answered: AtomicU16,
 }
 
 impl Host {
@@ -125,14 +134,14 @@ impl Host {
 
     fn in_background(&self, ping: Ping, until: Until, gate: Option<&Wireguard>) -> Result<Pinging> {
         let socket = icmp(self.namespace(), ping.to)?;
-        let stop = Arc::new(AtomicBool::new(false));
+        let shared = Arc::new(Shared::default());
         let gate = gate.filter(|wireguard| wireguard.process().is_some()).cloned();
         let thread = {
-            let stop = Arc::clone(&stop);
+            let shared = Arc::clone(&shared);
             let open = move || gate.as_ref().is_none_or(Wireguard::has_endpoint);
-            thread::spawn(move || run(&socket, ping, &stop, until, &open))
+            thread::spawn(move || run(&socket, ping, &shared, until, &open))
         };
-        Ok(Pinging { stop, thread })
+        Ok(Pinging { shared, thread })
     }
 }
 
@@ -147,7 +156,7 @@ enum Until {
 
 /// Pings from a namespace and waits for the answers.
 pub(crate) fn once(namespace: &Namespace, ping: Ping) -> Result<Pings> {
-    run(&icmp(namespace, ping.to)?, ping, &AtomicBool::new(false), Until::Stopped, &|| true)
+    run(&icmp(namespace, ping.to)?, ping, &Shared::default(), Until::Stopped, &|| true)
 }
 
 fn icmp(namespace: &Namespace, to: IpAddr) -> Result<UdpSocket> {
@@ -181,15 +190,25 @@ impl Pinging {
     /// # Errors
     /// When sending failed.
     pub fn stop(self) -> Result<Pings> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
         self.wait()
+    }
+
+    /// How many were sent so far.
+    pub fn sent(&self) -> u16 {
+        self.shared.sent.load(Ordering::Relaxed)
+    }
+
+    /// Whether one was answered that was sent after the first `sent`.
+    pub fn is_answered_after(&self, sent: u16) -> bool {
+        self.shared.answered.load(Ordering::Relaxed) > sent
     }
 }
 
 fn run(
     socket: &UdpSocket,
     ping: Ping,
-    stop: &AtomicBool,
+    shared: &Shared,
     until: Until,
     open: &dyn Fn() -> bool,
 ) -> Result<Pings> {
@@ -202,7 +221,7 @@ fn run(
     let mut give_up = None;
     loop {
         let now = Instant::now();
-        if give_up.is_none() && stop.load(Ordering::Relaxed) {
+        if give_up.is_none() && shared.stop.load(Ordering::Relaxed) {
             // Those that are on the way may still be answered.
             ticks = ping.count;
             give_up = Some(now + if until == Until::Answered { Duration::ZERO } else { ping.linger });
@@ -211,6 +230,7 @@ fn run(
             if open() {
                 let sequence = u16::try_from(sent_at.len()).unwrap_or(u16::MAX);
                 sent_at.push(Instant::now());
+                shared.sent.store(sequence.saturating_add(1), Ordering::Relaxed);
                 // A refused packet (no route, no endpoint yet) is a lost one.
                 let _ = socket.send_to(&echo_request(ping.to, sequence), to);
             }
@@ -232,6 +252,7 @@ fn run(
         if let Some(sequence) = echo_reply(&answer[..length])
             && let Some(sent) = sent_at.get(usize::from(sequence))
         {
+            shared.answered.fetch_max(sequence.saturating_add(1), Ordering::Relaxed);
             pings.answers.push(Answer { sequence, round_trip: sent.elapsed(), at: SystemTime::now() });
             let complete = ticks == ping.count && pings.answers.len() == sent_at.len();
             if until == Until::Answered || complete {

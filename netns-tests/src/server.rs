@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::cmd::wait_for;
 use crate::error::{LabError, Result};
-
+use crate::host::Host;
 use crate::internet::{Stack, Uplink};
 use crate::lab::{Lab, Shared};
 use crate::namespace::Namespace;
@@ -21,6 +21,9 @@ use crate::site::wait_for_ipv6;
 pub(crate) const HTTPS_PORT: u16 = 443;
 /// Where the server answers STUN (RFC 8489 section 18.6).
 pub const STUN_PORT: u16 = 3478;
+
+/// What it is called where it has a name.
+const NAME: &str = "rendezvous.example";
 
 /// Where it keeps its state, in the lab's directory.
 const STATE_DIR: &str = "serverd-state";
@@ -90,6 +93,17 @@ impl Lab {
     }
 }
 
+impl Host {
+    /// Lets programs that are started on this host from now on know the server's name and both its addresses.
+    ///
+    /// # Errors
+    /// When its hosts file cannot be written.
+    pub fn knows(&self, server: &Server) -> Result<()> {
+        let lines = format!("{} {NAME}\n{} {NAME}\n", server.v6(0), server.v4(0));
+        self.shared.overlay_etc(self.namespace(), "hosts", &lines)
+    }
+}
+
 impl Server {
     /// Its public IPv4 address number 0 or 1.
     pub fn v4(&self, index: u8) -> Ipv4Addr {
@@ -138,6 +152,11 @@ impl Server {
             IpAddr::V6(ip) => [self.v6(0), self.v6(1)].contains(&ip),
         };
         address && RELAY_PORTS.contains(&endpoint.port())
+    }
+
+    /// Its URL by name, for hosts that know the name by [`Host::knows`].
+    pub fn url_by_name() -> String {
+        format!("wss://{NAME}")
     }
 
     /// The URL under which a host behind `nat` reaches it.

@@ -20,11 +20,24 @@ pub struct Site {
     pub(crate) shared: Arc<Shared>,
     pub(crate) label: String,
     nat: Nat,
-    behind: Option<(Namespace, Uplink)>,
+    pub(crate) behind: Option<(Namespace, Uplink)>,
     /// Its links to the internet: its router's, or those of its hosts.
     links: Vec<Link>,
-    /// How many hosts the LAN has.
-    hosts: u8,
+    /// The numbers of the hosts that are or were here, by their namespaces: who comes back has the same address as before.
+    hosts: Vec<String>,
+}
+
+/// What a host's link is called when it is set up.
+const UPLINK: &str = "eth0";
+
+/// A link that is laid, but not up yet.
+pub(crate) struct Plug {
+    /// For `ip` in the host's namespace: they bring it up.
+    pub(crate) lines: Vec<String>,
+    /// The host's own addresses there, the preferred family first.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Those under which the internet will see it.
+    pub(crate) public: Vec<IpAddr>,
 }
 
 /// The number of a LAN's first host.
@@ -38,7 +51,7 @@ impl Lab {
     pub fn site(&self, label: &str, nat: Nat) -> Result<Site> {
         let shared = Arc::clone(self.shared());
         let mut site =
-            Site { shared, label: label.to_owned(), nat, behind: None, links: Vec::new(), hosts: 0 };
+            Site { shared, label: label.to_owned(), nat, behind: None, links: Vec::new(), hosts: Vec::new() };
         if nat.has_router() {
             site.make_router()?;
         }
@@ -92,38 +105,47 @@ impl Site {
     /// # Errors
     /// When it cannot be set up.
     pub fn host(&mut self) -> Result<Host> {
-        let number = self.hosts;
-        self.hosts += 1;
+        let number = self.hosts.len();
         let label = if number == 0 { self.label.clone() } else { format!("{}{}", self.label, number + 1) };
         let namespace = self.shared.namespace(&label)?;
-        let (addresses, public) = self.link(&namespace, number)?;
-        let shared = Arc::clone(&self.shared);
-        let host = Host { shared, namespace, label, nat: self.nat, addresses, public };
+        let Plug { lines, addresses, public } = self.plug(&namespace, UPLINK)?;
+        namespace.ip(&lines)?;
+        self.wait_for_link(&namespace)?;
+        let (shared, uplink) = (Arc::clone(&self.shared), UPLINK.to_owned());
+        let host = Host { shared, namespace, label, uplink, nat: self.nat, addresses, public };
         if self.nat == Nat::ClosedHost {
             host.close_firewall()?;
         }
         Ok(host)
     }
 
-    /// Links a namespace that is a host already; returns its own and its public addresses.
-    pub(crate) fn plug_in(&mut self, namespace: &Namespace) -> Result<(Vec<IpAddr>, Vec<IpAddr>)> {
-        let number = self.hosts;
-        self.hosts += 1;
-        self.link(namespace, number)
+    /// Lays a link to a namespace that is a host already, under this name there.
+    pub(crate) fn plug(&mut self, namespace: &Namespace, device: &str) -> Result<Plug> {
+        let known = self.hosts.iter().position(|name| name == namespace.name());
+        let number = known.unwrap_or_else(|| {
+            self.hosts.push(namespace.name().to_owned());
+            self.hosts.len() - 1
+        });
+        let number = u8::try_from(number).map_err(|_| LabError::unexpected("too many hosts for one LAN"))?;
+        self.lay(namespace, device, number)
     }
 
-    fn link(&mut self, namespace: &Namespace, number: u8) -> Result<(Vec<IpAddr>, Vec<IpAddr>)> {
+    fn lay(&mut self, namespace: &Namespace, device: &str, number: u8) -> Result<Plug> {
         let Some((router, uplink)) = &self.behind else {
-            let uplink = self.shared.attach(namespace, "eth0", self.nat.stack(), 1)?;
-            self.links.push(uplink.link(namespace, "eth0"));
+            let (uplink, lines) = self.shared.lay(namespace, device, self.nat.stack(), 1)?;
+            self.links.push(uplink.link(namespace, device));
             let address = vec![IpAddr::V4(uplink.v4(0))];
-            return Ok((address.clone(), address));
+            return Ok(Plug { lines, addresses: address.clone(), public: address });
         };
-        let addresses = self.join_lan(namespace, router, *uplink, FIRST_HOST + number)?;
-        if self.nat.stack().v6() {
-            wait_for_ipv6(namespace, uplink.v6_gateway())?;
+        self.join_lan(namespace, device, router, *uplink, FIRST_HOST + number)
+    }
+
+    /// Waits until a link of this site carries all that it should.
+    pub(crate) fn wait_for_link(&self, namespace: &Namespace) -> Result<()> {
+        match &self.behind {
+            Some((_, uplink)) if self.nat.stack().v6() => wait_for_ipv6(namespace, uplink.v6_gateway()),
+            Some(_) | None => Ok(()),
         }
-        Ok(addresses)
     }
 
     pub(crate) fn links(&self) -> &[Link] {
@@ -137,36 +159,36 @@ impl Site {
     fn join_lan(
         &self,
         namespace: &Namespace,
+        device: &str,
         router: &Namespace,
         uplink: Uplink,
         number: u8,
-    ) -> Result<(Vec<IpAddr>, Vec<IpAddr>)> {
+    ) -> Result<Plug> {
         let net = uplink.number();
         let port = format!("h{number}");
         let index = OUTER_INDEX + u16::from(number);
         router.ip(&[
-            format!("link add {port} index {index} type veth peer name eth0 netns {}", namespace.name()),
+            format!("link add {port} index {index} type veth peer name {device} netns {}", namespace.name()),
             format!("link set {port} master lan0"),
             format!("link set {port} up"),
         ])?;
         let (mut addresses, mut public) = (Vec::new(), Vec::new());
-        let mut lines = vec!["link set eth0 up".to_owned()];
+        let mut lines = vec![format!("link set {device} up")];
         if self.nat.stack().v6() {
             let address = uplink.lan_v6(u16::from(number));
-            lines.push(format!("addr add {address}/64 dev eth0 nodad"));
+            lines.push(format!("addr add {address}/64 dev {device} nodad"));
             lines.push(format!("route add ::/0 via {}", uplink.lan_v6(1)));
             addresses.push(IpAddr::V6(address));
             public.push(IpAddr::V6(address));
         }
         if self.nat.stack().v4() {
             let address = lan_v4(net, number);
-            lines.push(format!("addr add {address}/24 dev eth0"));
+            lines.push(format!("addr add {address}/24 dev {device}"));
             lines.push(format!("route add default via {}", lan_v4(net, 1)));
             addresses.push(address);
             public.push(IpAddr::V4(uplink.v4(0)));
         }
-        namespace.ip(&lines)?;
-        Ok((addresses, public))
+        Ok(Plug { lines, addresses, public })
     }
 
     /// The site's router; none where the host itself is public.

@@ -6,15 +6,15 @@ pub(crate) mod machine;
 pub(crate) mod many;
 pub(crate) mod page;
 pub(crate) mod relay;
+pub(crate) mod roam;
 
 use anyhow::Result;
 
 use page::{Page, Section};
 
 /// All benchmarks, in the order of the page, which is also the order in which they run.
-///
-/// The whole order, of which some are still to come: connect, roam, relay, many, hot paths.
-const SECTIONS: [&Section; 4] = [&connect::SECTION, &relay::SECTION, &many::SECTION, &hot_paths::SECTION];
+const SECTIONS: [&Section; 5] =
+    [&connect::SECTION, &roam::SECTION, &relay::SECTION, &many::SECTION, &hot_paths::SECTION];
 
 /// Runs all benchmarks as they run by themselves without arguments, and writes each one's section when it is done.
 pub(crate) fn all() -> Result<()> {

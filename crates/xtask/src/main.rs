@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::Result;
 use bench::connect::ConnectArguments;
 use bench::relay::RelayArguments;
+use bench::roam::RoamArguments;
 use clap::{Parser, Subcommand};
 use wireplug_lab::Nat;
 
@@ -112,6 +113,9 @@ enum Bench {
     /// Time from the second daemon's start to the first answered ping over the tunnel, for pairs of each kind of path;
     /// and what a settled daemon costs. Takes about twenty minutes. Writes its section of docs/BENCHMARKS.md.
     Connect(ConnectArguments),
+    /// How long a tunnel stands still when one side moves to another network, by what it was behind, what it is behind then,
+    /// and what the peer is behind. Takes about half an hour. Writes its section of docs/BENCHMARKS.md.
+    Roam(RoamArguments),
     /// What the relay's forwarding costs, side by side with coturn and the kernel's own forwarding: packets for each
     /// CPU-second, the highest rate without loss, added latency, and memory of idle allocations. Takes about ten minutes, and
     /// both of the machine's first two cores. Writes its section of docs/BENCHMARKS.md.
@@ -149,6 +153,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Task::Bench(BenchArguments { what: Some(Bench::Connect(arguments)) }) => {
             bench::connect::run(arguments)
         }
+        Task::Bench(BenchArguments { what: Some(Bench::Roam(arguments)) }) => bench::roam::run(arguments),
         Task::Bench(BenchArguments { what: Some(Bench::Relay(arguments)) }) => bench::relay::run(arguments),
         Task::Bench(BenchArguments { what: Some(Bench::Many(arguments)) }) => bench::many::run(arguments),
         Task::Bench(BenchArguments { what: Some(Bench::HotPaths) }) => bench::hot_paths::run(),
