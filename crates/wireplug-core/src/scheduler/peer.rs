@@ -167,6 +167,8 @@ pub(super) struct Peer {
     pub(super) round_trip: Option<Duration>,
     pub(super) state: (State, Instant),
     doubted: Option<Instant>,
+    /// Our network is another one, and the peer's WireGuard may not have heard of us from here yet.
+    unannounced: bool,
     answers: Answers,
     handshakes: Handshakes,
 }
@@ -197,6 +199,7 @@ impl Peer {
             round_trip: None,
             state: (State::Idle, now),
             doubted: None,
+            unannounced: false,
             answers: Answers::new(now),
             handshakes: Handshakes::default(),
         }
@@ -303,6 +306,7 @@ impl Peer {
         }
         let doubts = offer.doubts;
         if elsewhere {
+            self.let_go();
             self.flaps.forget();
             self.paths.void_proofs(world.now);
             self.nominated = None;
@@ -360,8 +364,9 @@ impl Peer {
             .filter(|candidate| self.ranking.place(Some(&candidate.strategy), candidate.tier).is_some())
             .cloned()
             .collect();
-        let by_hand = self.set_by_hand();
-        self.paths.set_targets(now, &wanted, by_hand);
+        // What is in use is checked whatever is offered, the person's own endpoint too.
+        let in_use = self.endpoint();
+        self.paths.set_targets(now, &wanted, in_use);
     }
 
     /// The peer's check arrived: it is answered, and the path checked back.
@@ -393,16 +398,26 @@ impl Peer {
     }
 
     pub(super) fn answered(&mut self, world: &mut World<'_>, from: Endpoint, transaction: TransactionId) {
-        let now = world.now;
-        if matches!(self.effort, Effort::Round(_)) && self.paths.answered(now, from, transaction) {
-            let path = self.paths.get(from).filter(|path| !path.is_relayed());
-            self.round_trip = path.and_then(Path::proof).map(|proof| proof.rtt).or(self.round_trip);
-            if let Tunnel::Up(up) = &mut self.tunnel
-                && up.endpoint == Some(from)
-            {
-                up.reassure();
+        if !matches!(self.effort, Effort::Round(_)) || !self.paths.answered(world.now, from, transaction) {
+            return;
+        }
+        let path = self.paths.get(from).filter(|path| !path.is_relayed());
+        self.round_trip = path.and_then(Path::proof).map(|proof| proof.rtt).or(self.round_trip);
+        if let Tunnel::Up(up) = &mut self.tunnel
+            && up.endpoint == Some(from)
+        {
+            up.reassure();
+            if std::mem::take(&mut self.unannounced) {
+                self.announce(world);
             }
-            self.note_opened(world, from);
+        }
+        self.note_opened(world, from);
+    }
+
+    /// Has WireGuard send something over the path in use from where we are now: the peer's WireGuard follows by itself.
+    fn announce(&mut self, world: &mut World<'_>) {
+        if self.view.as_ref().is_some_and(|view| view.keepalive != Keepalive::Off) {
+            self.update(world, None, self.stimulus());
         }
     }
 
@@ -416,10 +431,22 @@ impl Peer {
         self.relay.carry_over(self.endpoint().filter(|_| self.uses_relay()));
         self.suggested.clear();
         self.set_targets(world.now);
+        self.let_go();
         self.failures = 0;
         self.flaps.forget();
         self.relay.expect_better();
         self.begin_round(world, Cause::Roamed);
+        // Where anyone may send to the peer, nothing more is needed.
+        self.unannounced = self.tunnel.is_up();
+        if self.unannounced {
+            self.announce(world);
+        }
+    }
+
+    fn let_go(&mut self) {
+        if let Tunnel::Up(up) = &mut self.tunnel {
+            up.let_go();
+        }
     }
 
     /// A server is there again. Peers that have not heard of us in this generation are told, and a relay that is used may

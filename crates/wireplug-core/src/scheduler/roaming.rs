@@ -39,10 +39,13 @@ impl Peer {
         matches!(&self.tunnel, Tunnel::Up(up) if up.never_settled(left))
     }
 
-    /// The session left a direct path for a relay: that path is dead, whatever was proven of it before.
+    /// The session left a direct path for a relay: that path is dead, whatever was proven of it before. Where somebody has
+    /// moved that says nothing of the paths between the places where both are now.
     pub(super) fn left_for_a_relay(&mut self, now: Instant, before: Option<Endpoint>) {
         let Some(before) = before else { return };
-        self.flaps.died(now);
+        if !matches!(&self.effort, Effort::Round(round) if round.elsewhere) {
+            self.flaps.died(now);
+        }
         self.paths.doubt(now, before);
         if self.nominated == Some(before) {
             self.nominated = None;

@@ -9,7 +9,7 @@ use super::peer::{Cause, Effort, Peer, Role, Round, World};
 use super::status::Reason;
 use super::tuning::{
     CONFIRM, NOTHING_TO_CHECK, ROUND, SESSION_LIFE, UNPROVEN_AFTER, UNPROVEN_EACH, UPGRADE_WINDOW,
-    follower_patience, relay_patience, replace_patience,
+    follower_patience, moved_patience, relay_patience, replace_patience,
 };
 use super::tunnel::{Attempt, Tunnel, Up};
 use crate::{Endpoint, RemoteCandidate, Tier};
@@ -217,6 +217,9 @@ impl Peer {
         let patience = match (self.role, self.works_in(round), better) {
             (Role::Initiator, true, true) => return Some(best.proof.at),
             (Role::Follower, true, _) | (Role::Initiator, true, false) => return None,
+            // Somebody is elsewhere, so it is no wonder that the path of before does not answer.
+            (Role::Initiator, false, _) if round.elsewhere => moved_patience(best.proof.rtt),
+            (Role::Follower, false, _) if round.elsewhere => 2 * moved_patience(best.proof.rtt),
             (Role::Initiator, false, _) => replace_patience(best.proof.rtt),
             (Role::Follower, false, _) => follower_patience(best.proof.rtt),
         };

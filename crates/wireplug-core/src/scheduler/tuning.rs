@@ -54,6 +54,13 @@ pub(super) fn replace_patience(rtt: Duration) -> Duration {
     Duration::from_millis(500).max(3 * rtt)
 }
 
+/// The same where one side has moved, so that the path that carried the session is most likely gone: it would have answered
+/// with the one that is proven, or a check or two later. A path that lives all the same is returned to if it is better.
+/// The follower waits twice as long.
+pub(super) fn moved_patience(rtt: Duration) -> Duration {
+    Duration::from_millis(100).max(2 * rtt)
+}
+
 /// How long a handshake may take over a proven path before the path counts as failed: one more than
 /// WireGuard's own retry (`REKEY_TIMEOUT`, 5 s), which an earlier initiation may have made necessary.
 pub(super) const CONFIRM: Duration = Duration::from_secs(7);

@@ -163,6 +163,12 @@ impl Up {
         self.moved = None;
     }
 
+    /// One side is in another network: where it was moved to, nobody is any more, so it is not held there.
+    pub(super) fn let_go(&mut self) {
+        self.moved = None;
+        self.unsettled = None;
+    }
+
     /// Late packets were seen: it is put right again and again for this long.
     pub(super) fn put_right_for(&mut self, now: Instant, time: Duration) {
         if let Some(moved) = &mut self.moved {

@@ -5,6 +5,7 @@
 mod applying;
 mod arbitrary;
 mod driver;
+mod elsewhere;
 mod hand;
 mod moving;
 mod neighbours;
