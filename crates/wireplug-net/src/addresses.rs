@@ -38,6 +38,8 @@ pub struct HostAddress {
     pub temporary: bool,
     /// No longer preferred for new connections (RFC 4862 section 5.5.4), and about to go.
     pub deprecated: bool,
+    /// How often that interface has lost its carrier. Where it rises, the same address may be in another network.
+    pub carrier_downs: u32,
 }
 
 /// Why addresses could not be read.
@@ -203,6 +205,7 @@ fn host_address(message: &AddressMessage, link: &Link) -> Option<HostAddress> {
         // IFA_F_TEMPORARY has the value of IFA_F_SECONDARY (linux/if_addr.h), which is IPv4's.
         temporary: ip.is_ipv6() && flags.contains(AddressFlags::Secondary),
         deprecated: flags.contains(AddressFlags::Deprecated),
+        carrier_downs: link.carrier_downs,
     })
 }
 

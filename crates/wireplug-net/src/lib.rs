@@ -36,5 +36,5 @@ pub use port::{Datagram, Outgoing, PortError, SendError, SharedPort};
 pub use resolver::{ResolveError, Resolved, Resolver};
 pub use router::{OnLink, RouterSocket};
 pub use routes::{Route, RouteError, Routes};
-pub use tcp::{ConnectError, connect, keep_unsent_short};
+pub use tcp::{ConnectError, connect, keep_unsent_short, source_towards};
 pub use udp::{Received, ServerSocket};

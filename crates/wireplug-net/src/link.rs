@@ -14,6 +14,8 @@ pub(crate) struct Link {
     /// The bridge, bond or VRF that it is a port of.
     pub(crate) controller: Option<u32>,
     pub(crate) kind: Option<InfoKind>,
+    /// How often its carrier was lost: a cable that was pulled, a Wi-Fi that was left.
+    pub(crate) carrier_downs: u32,
 }
 
 impl From<LinkMessage> for Link {
@@ -31,6 +33,7 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Controller(index) => link.controller = Some(index),
                 LinkAttribute::ParentDevName(_) => hardware = true,
+                LinkAttribute::CarrierDownCount(count) => link.carrier_downs = count,
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind),

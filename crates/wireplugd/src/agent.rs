@@ -10,6 +10,7 @@
 //! | `servers` | all rendezvous servers, used together |
 //! | `naps` | what sleeps of the machine mean, without IO |
 //! | `network` | this host's addresses and ways out, and when they change |
+//! | `looks` | when they are looked at, without IO |
 //! | `pairs` | the secrets shared with each peer |
 //! | `pace` | how many checks a peer may have sent, without IO |
 //! | `relays` | places at relays and binds to them, without IO |
@@ -23,6 +24,7 @@ mod bindings;
 mod device;
 mod host;
 mod legs;
+mod looks;
 mod naps;
 mod network;
 mod pace;

@@ -8,6 +8,7 @@
 //! | `addresses` | where the server's services are |
 //! | `backoff` | how long to wait before the next try |
 //! | `connect` | resolver, TCP, TLS and WebSocket, one after the other |
+//! | `race` | tries that race while the network changes |
 //! | `link` | the task that moves bytes between them |
 
 mod addresses;
@@ -16,6 +17,7 @@ pub(crate) mod connect;
 mod events;
 pub(crate) mod link;
 mod pool;
+pub(crate) mod race;
 mod session;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,6 +53,9 @@ pub enum Event {
     Down {
         /// What was tried, and what to do.
         why: String,
+        /// It was up, and is away only because this host's network is another one: it is likely back in a moment, with the
+        /// same services.
+        moved: bool,
     },
     /// The other side's offer in a topic.
     Offer {

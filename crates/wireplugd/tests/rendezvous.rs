@@ -138,8 +138,8 @@ async fn up(events: &mut Events) -> Event {
 async fn down(events: &mut Events) -> String {
     loop {
         match next(events).await {
-            Event::Down { why } if why == "connecting" => {}
-            Event::Down { why } => return why,
+            Event::Down { why, .. } if why == "connecting" => {}
+            Event::Down { why, .. } => return why,
             event => panic!("{event:?} instead of a reason"),
         }
     }
@@ -225,7 +225,32 @@ async fn a_lost_connection_is_made_again_with_all_that_was_said() {
 }
 
 #[tokio::test]
-async fn a_kick_asks_whether_the_connection_works() {
+async fn a_kick_asks_whether_the_connection_works_and_makes_another_one_beside_it() {
+    let server = Server::start().await;
+    let (_directory, state) = state();
+    let handle = Handle::spawn(server.config(), 0, state, 1);
+    let mut events = handle.subscribe();
+    let mut client = server.welcome().await;
+    let before = up(&mut events).await;
+    handle.kick();
+    let Some(ClientMessage::Ping { id }) = client.hear().await else { panic!("no ping") };
+    client.say(&ServerMessage::Pong { id }).await;
+    // It is answered: all stays as it is.
+    let other = timeout(Duration::from_millis(600), server.listener.accept()).await;
+    assert!(other.is_err(), "another connection beside one that works");
+
+    handle.kick();
+    assert!(matches!(client.hear().await, Some(ClientMessage::Ping { .. })));
+    // It is not answered: the connection stays until there is a new one.
+    let mut second = server.welcome().await;
+    assert_eq!(client.hear().await, None);
+    assert_eq!(up(&mut events).await, before);
+    handle.kick();
+    assert!(matches!(second.hear().await, Some(ClientMessage::Ping { .. })));
+}
+
+#[tokio::test]
+async fn a_connection_that_works_on_is_kept_while_no_other_comes_about() {
     let server = Server::start().await;
     let (_directory, state) = state();
     let handle = Handle::spawn(server.config(), 0, state, 1);
@@ -233,13 +258,14 @@ async fn a_kick_asks_whether_the_connection_works() {
     let mut client = server.welcome().await;
     up(&mut events).await;
     handle.kick();
-    assert!(matches!(client.hear().await, Some(ClientMessage::Ping { .. })));
-    // It is not answered: within 2 s there is a new connection.
-    let (mut second, why) = tokio::join!(server.welcome(), down(&mut events));
-    assert!(why.contains("change of the network"), "{why}");
-    up(&mut events).await;
-    handle.kick();
-    assert!(matches!(second.hear().await, Some(ClientMessage::Ping { .. })));
+    let Some(ClientMessage::Ping { id }) = client.hear().await else { panic!("no ping") };
+    let (tcp, _) = timeout(PATIENCE, server.listener.accept()).await.expect("a rival").unwrap();
+    drop(tcp);
+    client.say(&ServerMessage::Pong { id }).await;
+    let topic = membership().topic();
+    handle.join(membership());
+    assert!(is_join(client.hear().await.as_ref(), topic));
+    assert_eq!(events.try_recv(), None, "it was never down");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 use wireplug_core::scheduler::{DeviceView, Handshake, Keepalive, PeerView, Stimulus};
 use wireplug_core::{Endpoint, PublicKey};
-use wireplug_net::{Device, DeviceError, DeviceState, PeerUpdate, nudge};
+use wireplug_net::{Backend, Device, DeviceError, DeviceState, PeerUpdate, nudge};
 
 use crate::record::{Keepalives, RecordFile};
 
@@ -25,6 +25,8 @@ pub(super) enum Job {
     Read,
     /// Change a peer.
     Update { peer: PublicKey, endpoint: Option<Endpoint>, stimulus: Stimulus },
+    /// Set every endpoint once more, as it is, where WireGuard would otherwise go on sending from an address of before.
+    Refresh,
     /// Give back the keepalives that are ours, and end.
     Finish,
 }
@@ -94,10 +96,15 @@ impl DeviceTask {
                             Job::Update { peer, endpoint, stimulus } => {
                                 updates.push((peer, endpoint, stimulus));
                             }
-                            other @ (Job::Read | Job::Finish) => next = Some(other),
+                            other @ (Job::Read | Job::Refresh | Job::Finish) => next = Some(other),
                         }
                     }
                     self.update_all(&updates).await;
+                }
+                Job::Refresh => {
+                    if let Err(error) = self.refresh().await {
+                        debug!(%error, "the endpoints were not set once more");
+                    }
                 }
                 Job::Finish => return self.finish().await,
             }
@@ -180,6 +187,22 @@ impl DeviceTask {
                 Ok(())
             }
         }
+    }
+
+    /// WireGuard remembers the address that it sends from with each endpoint. The kernel's lets go of one that this host
+    /// has no longer; wireguard-go keeps it, and then sends nothing until the peer is heard.
+    async fn refresh(&mut self) -> Result<(), DeviceError> {
+        if self.device.backend() != Backend::Userspace {
+            return Ok(());
+        }
+        self.state = self.device.read().await?;
+        for peer in &self.state.peers {
+            if peer.endpoint.is_some() {
+                let same = PeerUpdate { endpoint: peer.endpoint, keepalive: None };
+                self.device.update_peer(peer.public_key, same).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Notes that a keepalive is ours; says whether that must be written down before it is set.

@@ -2,16 +2,11 @@
 //! another place.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 use tracing::debug;
 use wireplug_net::{Addresses, Changes, HostAddress, Neighbours, Route, Routes};
 
 use super::AgentError;
-
-/// How long after the kernel's notice the network is looked at: a link that comes up changes several things
-/// one after another. Longer would be felt as an outage when roaming.
-pub(super) const DEBOUNCE: Duration = Duration::from_millis(150);
 
 /// What stands for the rest of the internet in route look-ups: addresses of documentation (RFC 5737,
 /// RFC 3849), which go where the default route goes. Nothing is sent to them.

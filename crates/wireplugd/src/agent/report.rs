@@ -26,7 +26,7 @@ pub(super) fn interface(
         connected: matches!(standing, Standing::Up { .. }),
         reason: match standing {
             Standing::Up { .. } => None,
-            Standing::Down { why } => Some(why.clone()),
+            Standing::Down { why, .. } => Some(why.clone()),
         },
     });
     let strategies = config.strategies.iter().map(|(registration, _)| status::StrategyStatus {

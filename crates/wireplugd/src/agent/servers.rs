@@ -33,8 +33,15 @@ struct Server {
 
 /// How it stands with one server.
 pub(super) enum Standing {
-    Up { token: [u8; 16], stun: Vec<StunServer> },
-    Down { why: String },
+    Up {
+        token: [u8; 16],
+        stun: Vec<StunServer>,
+    },
+    /// `kept` is where it answered STUN on this host's network of before, when it was up a moment ago.
+    Down {
+        why: String,
+        kept: Vec<StunServer>,
+    },
 }
 
 impl Servers {
@@ -80,7 +87,11 @@ impl Servers {
         let (number, mut events, said) = (handle.number(), handle.subscribe(), self.said.clone());
         let forward = async move { while said.send((number, events.recv().await)).await.is_ok() {} };
         let forwarder = self.forwarders.spawn(forward);
-        Server { handle, standing: Standing::Down { why: "connecting".to_owned() }, forwarder }
+        Server {
+            handle,
+            standing: Standing::Down { why: "connecting".to_owned(), kept: Vec::new() },
+            forwarder,
+        }
     }
 
     fn get(&self, server: usize) -> Option<&Server> {
@@ -105,9 +116,14 @@ impl Servers {
         first
     }
 
-    /// Notes that a server is down; says why nothing is left if it was the last.
-    pub(super) fn down(&mut self, server: usize, why: String) -> Option<String> {
-        self.set(server, Standing::Down { why: why.clone() });
+    /// Notes that a server is down; says why nothing is left if it was the last. Where only this host `moved`, it is asked
+    /// for our address meanwhile, so that the answer is there when the server is.
+    pub(super) fn down(&mut self, server: usize, why: String, moved: bool) -> Option<String> {
+        let kept = match self.get(server).map(|server| &server.standing) {
+            Some(Standing::Up { stun, .. } | Standing::Down { kept: stun, .. }) if moved => stun.clone(),
+            Some(Standing::Up { .. } | Standing::Down { .. }) | None => Vec::new(),
+        };
+        self.set(server, Standing::Down { why: why.clone(), kept });
         (!self.any_up()).then_some(why)
     }
 
@@ -175,9 +191,12 @@ impl Servers {
         }
     }
 
-    /// All STUN servers that can be asked now.
+    /// All STUN servers that can be asked now, or likely.
     pub(super) fn stun(&self) -> Vec<StunServer> {
-        self.up_ones().flat_map(|(_, _, stun)| stun).cloned().collect()
+        let all = self.all.iter().flat_map(|server| match &server.standing {
+            Standing::Up { stun, .. } | Standing::Down { kept: stun, .. } => stun,
+        });
+        all.cloned().collect()
     }
 
     /// The first server that is up and answers STUN in a family, with where it does.
@@ -193,7 +212,15 @@ impl Servers {
 
     /// Whether it is a server's second address, to which nothing must be sent while a probe is on its way.
     pub(super) fn is_secondary(&self, address: SocketAddr) -> bool {
-        self.up_ones().any(|(_, _, stun)| stun.iter().any(|one| one.secondary == Some(address)))
+        self.up_ones().any(|(_, _, stun)| has_secondary(stun, address))
+    }
+
+    /// Whether it is the second address of a server that will be up again in a moment, and may be asked for probes then.
+    pub(super) fn is_secondary_of_kept(&self, address: SocketAddr) -> bool {
+        self.all.iter().any(|server| match &server.standing {
+            Standing::Up { .. } => false,
+            Standing::Down { kept, .. } => has_secondary(kept, address),
+        })
     }
 
     /// Every server with its standing, in the order of the config.
@@ -207,6 +234,10 @@ impl Servers {
             Standing::Down { .. } => None,
         })
     }
+}
+
+fn has_secondary(stun: &[StunServer], address: SocketAddr) -> bool {
+    stun.iter().any(|one| one.secondary == Some(address))
 }
 
 /// The first address at which a server answers STUN in a family.

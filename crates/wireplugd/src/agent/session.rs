@@ -3,13 +3,12 @@
 mod inbound;
 mod keep;
 mod outbound;
-mod proof;
 mod relay;
 mod reload;
 mod situation;
 mod stun;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,8 +25,9 @@ use super::bindings::Bindings;
 use super::device::{DeviceTask, Job, News};
 use super::host::{AgentHost, Question};
 use super::legs::{Legs, LinkEvent};
+use super::looks::Looks;
 use super::naps::{Naps, Woken};
-use super::network::{DEBOUNCE, Network, Place};
+use super::network::{Network, Place};
 use super::pairs::Pairs;
 use super::port::Port;
 use super::relays::Relays;
@@ -70,8 +70,6 @@ pub(super) struct Session<'a> {
     servers: Servers,
     relays: Relays,
     legs: Legs,
-    /// The peers whose path in use was not proven yet since the network changed.
-    stale: BTreeSet<PublicKey>,
     bindings: Bindings<Ticket>,
     held: Vec<Held>,
     verifications: Verifications,
@@ -90,7 +88,7 @@ pub(super) struct Session<'a> {
     reading: bool,
     /// Why the device could not be read last, if it could not: said once.
     unreadable: Option<String>,
-    look_at: Option<Instant>,
+    looks: Looks,
     sleeps: Sleeps,
     naps: Naps,
     keeper: Keeper,
@@ -171,7 +169,6 @@ pub(super) async fn run(
         servers,
         relays: Relays::default(),
         legs,
-        stale: BTreeSet::new(),
         bindings: Bindings::default(),
         held: Vec::new(),
         verifications: Verifications::default(),
@@ -189,7 +186,7 @@ pub(super) async fn run(
         next_read: now(),
         reading: false,
         unreadable: None,
-        look_at: None,
+        looks: Looks::default(),
         sleeps: Sleeps::new(boottime(), monotonic()),
         naps: Naps::default(),
         keeper: Keeper::open(&files::state_directory(), &config.interface, &state.private_key, keep::wall()),
@@ -266,7 +263,7 @@ impl Session<'_> {
                 Ok(()) = self.configs.changed() => self.follow_config(),
                 () = self.network.changed() => {
                     self.notice_sleep();
-                    self.look_at = Some(now() + DEBOUNCE);
+                    self.looks.noticed(now());
                 }
                 () = timer => self.time_passed().await,
             }
@@ -280,7 +277,7 @@ impl Session<'_> {
             self.bindings.next(),
             self.relays.next(),
             self.verifications.next(),
-            self.look_at,
+            self.looks.due(),
             self.shown.again,
             self.whereabouts.next(),
             self.keeper.due(),
@@ -301,8 +298,8 @@ impl Session<'_> {
         }
         self.verifications.handle_timeout(at);
         self.relays.handle_timeout(at);
-        if self.look_at.is_some_and(|due| due <= at) {
-            self.look_at = None;
+        if self.looks.due().is_some_and(|due| due <= at) {
+            self.looks.look(at);
             self.look_at_network().await;
         }
         self.keep(at).await;
@@ -320,7 +317,7 @@ impl Session<'_> {
             Woken::Older(time) => self.scheduler.handle(now(), Input::Slept(time)),
             Woken::Anew => {
                 info!(slept_s = slept.as_secs(), "the machine slept: everything is found anew");
-                self.look_at = Some(now());
+                self.looks.noticed(now());
                 self.network_is_new();
             }
         }

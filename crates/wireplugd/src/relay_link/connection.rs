@@ -15,8 +15,8 @@ use wireplug_proto::relay::Frame;
 use super::{RelayEvents, Shared};
 use crate::config::{ServerConfig, ServerUrl};
 use crate::rendezvous::backoff::Backoff;
-use crate::rendezvous::connect::{Connection, Connector, Service, Socket};
-use crate::rendezvous::link::is_ours;
+use crate::rendezvous::connect::{Connection, Connector, Outlook, Service, Socket};
+use crate::rendezvous::race::race;
 use crate::state::State;
 
 /// Frames that are written before a flush, so that small packets share segments.
@@ -62,7 +62,7 @@ impl Task {
             while self.shared.channels().is_empty() {
                 self.shared.work.notified().await;
             }
-            let (why, lost) = match connector.connect().await {
+            let (why, lost) = match race(&self.shared.kicked, || connector.connect()).await {
                 Err(error) => (error.to_string(), false),
                 Ok(connection) => {
                     info!(server = %url, "connected to the relay over TLS");
@@ -97,7 +97,8 @@ impl Task {
 
     /// Moves frames until the connection or the need for it ends; says why it did.
     async fn serve(&self, connection: Connection) -> &'static str {
-        let Connection { socket, local, .. } = connection;
+        let ends = connection.ends();
+        let Connection { socket, .. } = connection;
         if let Err(error) = keep_unsent_short(socket.get_ref().get_ref().0, UNSENT) {
             debug!(%error, "more than wanted may wait in the kernel");
         }
@@ -106,8 +107,10 @@ impl Task {
         let moved = async {
             loop {
                 self.shared.kicked.notified().await;
-                if !is_ours(local) {
-                    return MOVED;
+                match ends.outlook() {
+                    Outlook::Dead | Outlook::Doubtful => return MOVED,
+                    // If it is dead all the same, the next bind is not answered.
+                    Outlook::Fair => {}
                 }
             }
         };

@@ -1,6 +1,6 @@
 //! One try to reach a server: resolve, TCP, TLS, WebSocket.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ use crate::config::{ServerConfig, ServerUrl};
 use crate::state::State;
 use crate::tls::{self, WrongPin};
 
-/// How long the resolver may take before addresses kept from an earlier run are tried: longer than it
-/// needs where it works, and what a dead one costs.
-const RESOLVER_HEAD_START: Duration = Duration::from_millis(500);
+/// How long the resolver may take before addresses kept from before are tried: longer than it needs in most networks,
+/// and what a dead one costs each time that this host comes to another network.
+const RESOLVER_HEAD_START: Duration = Duration::from_millis(200);
 /// How long the resolver may take where there is nothing else.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(15);
 /// When the next address is tried beside the former (RFC 8305 section 5).
@@ -47,8 +47,52 @@ pub(crate) struct Connection {
     pub(crate) socket: Socket,
     /// The server's addresses, the one connected to first.
     pub(super) server: Vec<IpAddr>,
-    /// Our end, which is gone when the network has changed.
-    pub(crate) local: SocketAddr,
+    ends: Ends,
+}
+
+/// Where a connection begins and ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    local: SocketAddr,
+    remote: SocketAddr,
+    fwmark: u32,
+}
+
+/// What a change of the network means for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    /// Its address is not this host's any more: it is dead.
+    Dead,
+    /// Its address still is, but packets to the server would be sent from another one now: likely dead.
+    Doubtful,
+    /// Nothing speaks against it; but the network behind the same address may be another one.
+    Fair,
+}
+
+impl Connection {
+    /// Where it begins and ends.
+    pub(crate) fn ends(&self) -> Ends {
+        self.ends
+    }
+}
+
+impl Ends {
+    /// What is to be thought of the connection after the network changed. The kernel says so without a packet being sent.
+    pub(crate) fn outlook(&self) -> Outlook {
+        let local = self.local.ip();
+        if matches!(local, IpAddr::V6(ip) if wireplug_core::is_link_local(ip)) {
+            return Outlook::Fair;
+        }
+        // An address that was bound to is not on trial.
+        if UdpSocket::bind((local, 0)).is_err() {
+            return Outlook::Dead;
+        }
+        match wireplug_net::source_towards(self.remote, self.fwmark) {
+            Ok(source) if source != local => Outlook::Doubtful,
+            // Without a route now, the one of before may come back in a moment.
+            Ok(_) | Err(_) => Outlook::Fair,
+        }
+    }
 }
 
 /// Why a server could not be reached: what was tried, and what to do.
@@ -174,14 +218,15 @@ impl Connector {
         let tcp = socket.get_ref().get_ref().0;
         let lost =
             |error: std::io::Error| ConnectError::Tcp { url: url.clone(), tried: 1, why: error.to_string() };
-        let local = tcp.local_addr().map_err(lost)?;
-        let connected = tcp.peer_addr().map_err(lost)?.ip().to_canonical();
+        let (local, remote) = (tcp.local_addr().map_err(lost)?, tcp.peer_addr().map_err(lost)?);
+        let connected = remote.ip().to_canonical();
         if self.state.remember(url, connected, &others) {
             let state = Arc::clone(&self.state);
             tokio::task::spawn_blocking(move || state.save());
         }
         let others = others.into_iter().filter(|ip| *ip != connected);
-        Ok(Connection { socket, server: std::iter::once(connected).chain(others).collect(), local })
+        let ends = Ends { local, remote, fwmark: self.fwmark };
+        Ok(Connection { socket, server: std::iter::once(connected).chain(others).collect(), ends })
     }
 
     /// A TCP connection, and all addresses known.
@@ -322,6 +367,18 @@ fn tls_error(url: &ServerUrl, error: &std::io::Error) -> ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_is_thought_of_by_its_address_here() {
+        let outlook = |local: &str, remote: &str| {
+            Ends { local: local.parse().unwrap(), remote: remote.parse().unwrap(), fwmark: 0 }.outlook()
+        };
+        assert_eq!(outlook("127.0.0.1:1", "127.0.0.1:2"), Outlook::Fair);
+        // To itself, a host sends from the address that it sends to.
+        assert_eq!(outlook("127.0.0.2:1", "127.0.0.1:2"), Outlook::Doubtful);
+        assert_eq!(outlook("192.0.2.1:1", "127.0.0.1:2"), Outlook::Dead);
+        assert_eq!(outlook("[fe80::1]:1", "[fe80::2]:2"), Outlook::Fair);
+    }
 
     #[test]
     fn families_take_turns() {

@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn down(why: &str) -> Event {
-        Event::Down { why: why.to_owned() }
+        Event::Down { why: why.to_owned(), moved: false }
     }
 
     fn drain(events: &mut Events) -> Vec<Event> {

@@ -1,7 +1,7 @@
 //! The task behind a connection: connects, moves messages, waits, and begins again.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use tracing::{debug, info, warn};
 use wireplug_proto::rendezvous::{About, ServerMessage};
 
 use super::backoff::Backoff;
-use super::connect::{Connection, Connector, Service, Socket};
+use super::connect::{ConnectError, Connection, Connector, Outlook, Service, Socket};
+use super::race::race;
 use super::{Event, Shared};
 use crate::config::{ServerConfig, ServerUrl};
 use crate::state::State;
@@ -25,9 +26,11 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 /// A connection that lasted so long was a good one: the waits begin anew.
 const GOOD: Duration = Duration::from_secs(30);
-/// How long a try is left alone whatever happens to the network: where that changes all the time, tries
-/// must come to an end all the same.
-const LET_TRY: Duration = Duration::from_millis(500);
+/// How long a connection whose address is still right has to show that it works on another network, before a new one is
+/// begun beside it: longer than most servers are away, so that a change that concerns nothing costs one ping.
+const RIVAL_AFTER: Duration = Duration::from_millis(250);
+/// How long after this host moved a server that it does not reach yet is likely there all the same.
+const LIKELY: Duration = Duration::from_secs(10);
 /// How many different reasons are remembered as said.
 const MAX_SAID: usize = 16;
 
@@ -45,33 +48,44 @@ pub(super) async fn run(
         Ok(connector) => connector,
         Err(error) => {
             warn!(server = %url, %error, "the server cannot be used");
-            shared.close(error.to_string());
+            shared.close(error.to_string(), false);
             return;
         }
     };
     let mut backoff = Backoff::new(seed);
     let mut said = Said { url, reasons: BTreeSet::new() };
+    let mut rival = None;
+    let mut moved: Option<Instant> = None;
     loop {
-        let connected = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            // What was begun on the network of before is not waited for.
-            () = kicked_after(&shared, Instant::now() + LET_TRY) => continue,
-            connected = connector.connect() => connected,
+        let connected = if let Some(connection) = rival.take() {
+            Ok(connection)
+        } else {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                connected = race(&shared.kicked, || connector.connect()) => connected,
+            }
         };
         let (why, wait) = match connected {
             Err(error) => (error.to_string(), backoff.next(None)),
             Ok(connection) => {
+                moved = None;
                 let mut asked = None;
                 let began = Instant::now();
-                let ended = serve(&shared, connection, &stop, &mut said, &mut asked).await;
+                let ended = serve(&shared, connection, &connector, &stop, &mut said, &mut asked).await;
                 if began.elapsed() >= GOOD {
                     backoff.reset();
                 }
                 match ended {
                     Ended::Stopped => return,
                     Ended::Moved => {
-                        shared.close("the network has changed; connecting again".to_owned());
+                        moved = Some(Instant::now());
+                        shared.close("the network has changed; connecting again".to_owned(), true);
+                        continue;
+                    }
+                    Ended::Replaced(connection) => {
+                        shared.close("the network has changed; connected again".to_owned(), true);
+                        rival = Some(*connection);
                         continue;
                     }
                     Ended::Lost(why) => (why, backoff.lost(asked)),
@@ -79,7 +93,7 @@ pub(super) async fn run(
             }
         };
         said.say(&why, wait);
-        shared.close(why);
+        shared.close(why, moved.is_some_and(|at| at.elapsed() < LIKELY));
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -93,17 +107,22 @@ pub(super) async fn run(
 enum Ended {
     Stopped,
     Moved,
+    /// It did not show that it works on the new network before this one did.
+    Replaced(Box<Connection>),
     Lost(String),
 }
 
 async fn serve(
     shared: &Shared,
     connection: Connection,
+    connector: &Connector,
     stop: &CancellationToken,
     said: &mut Said,
     asked: &mut Option<Duration>,
 ) -> Ended {
-    let Connection { mut socket, server, local } = connection;
+    let ends = connection.ends();
+    let Connection { mut socket, server, .. } = connection;
+    let mut rival: Option<Rival<'_>> = None;
     let lost = |why: &dyn std::fmt::Display| Ended::Lost(format!("the connection was lost: {why}"));
     shared.session().opened(now(), server);
     loop {
@@ -118,17 +137,28 @@ async fn serve(
                 return Ended::Stopped;
             }
             () = shared.kicked.notified() => {
-                if !is_ours(local) {
-                    return Ended::Moved;
-                }
+                let head_start = match ends.outlook() {
+                    Outlook::Dead => return Ended::Moved,
+                    Outlook::Doubtful => Duration::ZERO,
+                    Outlook::Fair => RIVAL_AFTER,
+                };
                 shared.session().kick(now());
+                rival = Some(Box::pin(async move {
+                    sleep(head_start).await;
+                    connector.connect().await
+                }));
             }
+            connected = finished(&mut rival) => match connected {
+                Ok(connection) => return Ended::Replaced(Box::new(connection)),
+                Err(error) => debug!(server = %said.url, %error, "no connection beside the one on trial"),
+            },
             () = shared.work.notified() => {}
             frame = socket.next() => match message(frame) {
                 Err(why) => return lost(&why),
                 Ok(None) => {}
                 Ok(Some(message)) => {
                     let event = shared.session().handle(now(), message);
+                    rival = rival.filter(|_| shared.session().is_on_trial());
                     if let Some(event) = event {
                         note(&event, said, asked);
                         shared.subscribers.tell(&event);
@@ -209,19 +239,15 @@ fn note(event: &Event, said: &mut Said, asked: &mut Option<Duration>) {
     }
 }
 
-/// Whether an address is still one of this host's. One that was bound to is not on trial; the kernel says so
-/// without a packet being sent.
-pub(crate) fn is_ours(local: SocketAddr) -> bool {
-    match local.ip() {
-        IpAddr::V6(ip) if wireplug_core::is_link_local(ip) => true,
-        ip => UdpSocket::bind((ip, 0)).is_ok(),
-    }
-}
+/// A connection that is made beside one that may not live.
+type Rival<'a> = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send + 'a>>;
 
-/// Waits until the network has changed, and until `after`.
-async fn kicked_after(shared: &Shared, after: Instant) {
-    shared.kicked.notified().await;
-    sleep_until(after).await;
+/// What came of a rival, if there is one; then there is none any more.
+async fn finished(rival: &mut Option<Rival<'_>>) -> Result<Connection, ConnectError> {
+    let Some(running) = rival else { return std::future::pending().await };
+    let connected = running.await;
+    *rival = None;
+    connected
 }
 
 fn now() -> std::time::Instant {
@@ -236,8 +262,8 @@ async fn until(due: Option<(std::time::Instant, &'static str)>) {
 }
 
 impl Shared {
-    fn close(&self, why: String) {
-        let event = self.session().closed(why);
+    fn close(&self, why: String, moved: bool) {
+        let event = self.session().closed(why, moved);
         if let Some(event) = event {
             self.subscribers.tell(&event);
         }

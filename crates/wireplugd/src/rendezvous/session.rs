@@ -74,6 +74,7 @@ enum Due {
 enum Link {
     Down {
         why: String,
+        moved: bool,
     },
     /// Connected, but the server has not said hello yet. Topics can be joined already: that saves a round trip.
     Opened {
@@ -89,7 +90,7 @@ enum Link {
 
 impl Default for Link {
     fn default() -> Self {
-        Self::Down { why: "connecting".to_owned() }
+        Self::Down { why: "connecting".to_owned(), moved: false }
     }
 }
 
@@ -183,8 +184,10 @@ impl Session {
     /// Whether the server can be used now.
     pub(super) fn standing(&self) -> Event {
         match &self.link {
-            Link::Down { why } => Event::Down { why: why.clone() },
-            Link::Opened { .. } => Event::Down { why: "waiting for the server's hello".to_owned() },
+            Link::Down { why, moved } => Event::Down { why: why.clone(), moved: *moved },
+            Link::Opened { .. } => {
+                Event::Down { why: "waiting for the server's hello".to_owned(), moved: false }
+            }
             Link::Up { up, .. } => up.clone(),
         }
     }
@@ -201,14 +204,15 @@ impl Session {
         self.link = Link::Opened { server, pulse };
     }
 
-    /// There is no connection. Returns what to tell, if it is news.
-    pub(super) fn closed(&mut self, why: String) -> Option<Event> {
+    /// There is no connection, or none any more because this host `moved`. Returns what to tell, if it is news.
+    pub(super) fn closed(&mut self, why: String, moved: bool) -> Option<Event> {
         self.leaves.clear();
         self.releases.clear();
         self.verifies.clear();
-        let event = Event::Down { why: why.clone() };
+        let moved = moved && matches!(self.link, Link::Up { .. } | Link::Down { moved: true, .. });
+        let event = Event::Down { why: why.clone(), moved };
         let news = self.standing() != event;
-        self.link = Link::Down { why };
+        self.link = Link::Down { why, moved };
         news.then_some(event)
     }
 
@@ -218,6 +222,14 @@ impl Session {
         if let Some(pulse) = self.pulse() {
             pulse.send = Some(id);
             pulse.urgent = Some((id, now + ANSWER_WITHIN));
+        }
+    }
+
+    /// Whether it still has to show that.
+    pub(super) fn is_on_trial(&self) -> bool {
+        match &self.link {
+            Link::Down { .. } => false,
+            Link::Opened { pulse, .. } | Link::Up { pulse, .. } => pulse.urgent.is_some(),
         }
     }
 

@@ -90,7 +90,9 @@ fn a_reconnect_joins_and_publishes_all_again() {
     let (mut session, topic) = up(now);
     session.join(membership(2));
     session.publish(topic, vec![2]);
-    assert!(matches!(session.closed("gone".to_owned()), Some(Event::Down { why }) if why == "gone"));
+    assert!(
+        matches!(session.closed("gone".to_owned(), false), Some(Event::Down { why, moved: false }) if why == "gone")
+    );
     session.publish(topic, vec![3]);
     session.opened(now, server());
     let again = said(&mut session, now);
@@ -111,7 +113,7 @@ fn what_was_left_is_not_joined_again() {
     let (mut session, topic) = up(now);
     session.leave(topic);
     assert_eq!(said(&mut session, now), [ClientMessage::Leave { topic }]);
-    session.closed(String::new());
+    session.closed(String::new(), false);
     session.opened(now, server());
     assert_eq!(said(&mut session, now), []);
 }
@@ -179,7 +181,7 @@ fn verifications_wait_for_the_hello_and_are_bounded() {
     assert_eq!(asked.len(), MAX_VERIFIES);
     assert_eq!(asked.last(), Some(&ClientMessage::Verify { id: 199, endpoint: endpoint(), nonce: [7; 16] }));
     session.verify(1, endpoint(), [7; 16]);
-    session.closed(String::new());
+    session.closed(String::new(), false);
     session.opened(now, server());
     session.verify(2, endpoint(), [7; 16]);
     assert!(!said(&mut session, now).iter().any(|message| matches!(message, ClientMessage::Verify { .. })));
@@ -242,9 +244,36 @@ fn only_the_first_hello_counts() {
 #[test]
 fn the_same_reason_is_news_once() {
     let mut session = Session::default();
-    assert!(session.closed("refused".to_owned()).is_some());
-    assert!(session.closed("refused".to_owned()).is_none());
-    assert!(session.closed("another".to_owned()).is_some());
+    assert!(session.closed("refused".to_owned(), false).is_some());
+    assert!(session.closed("refused".to_owned(), false).is_none());
+    assert!(session.closed("another".to_owned(), false).is_some());
+}
+
+#[test]
+fn only_what_was_up_is_away_because_this_host_moved() {
+    let now = Instant::now();
+    let moved = |session: &mut Session, why: &str| {
+        matches!(session.closed(why.to_owned(), true), Some(Event::Down { moved: true, .. }))
+    };
+    let (mut session, _) = up(now);
+    assert!(moved(&mut session, "the network has changed"));
+    assert!(moved(&mut session, "no route yet"), "it is still likely there");
+    session.opened(now, server());
+    assert!(!moved(&mut session, "it never said hello"));
+    assert!(!moved(&mut Session::default(), "never reached"));
+}
+
+#[test]
+fn a_kick_puts_the_connection_on_trial_until_it_is_answered() {
+    let now = Instant::now();
+    let (mut session, _) = up(now);
+    assert!(!session.is_on_trial());
+    session.kick(now);
+    let [ClientMessage::Ping { id }] = said(&mut session, now)[..] else { panic!("no ping") };
+    session.handle(now, ServerMessage::Pong { id: id - 1 });
+    assert!(session.is_on_trial(), "an answer to an older ping came from the network of before");
+    session.handle(now, ServerMessage::Pong { id });
+    assert!(!session.is_on_trial());
 }
 
 #[test]
@@ -355,11 +384,11 @@ mod any_order {
                     Step::Verify => session.verify(1, endpoint(), [0; 16]),
                     Step::Kick => session.kick(now),
                     Step::Open => {
-                        session.closed("again".to_owned());
+                        session.closed("again".to_owned(), false);
                         session.opened(now, server());
                     }
                     Step::Close => {
-                        session.closed("gone".to_owned());
+                        session.closed("gone".to_owned(), false);
                     }
                     Step::Hear(message) => {
                         session.handle(now, message);
@@ -367,14 +396,14 @@ mod any_order {
                     Step::Wait(millis) => now += Duration::from_millis(millis),
                 }
                 if session.handle_timeout(now).is_err() {
-                    session.closed("dead".to_owned());
+                    session.closed("dead".to_owned(), false);
                 }
                 prop_assert!(said(&mut session, now).len() <= 2 * wanted.len() + 4 + 2);
                 if let Some((at, why)) = session.poll_timeout() {
                     prop_assert!(at > now, "due again at once: {}", why);
                 }
             }
-            session.closed("the end".to_owned());
+            session.closed("the end".to_owned(), false);
             session.opened(now, server());
             let mut heard: BTreeMap<Topic, Option<Vec<u8>>> = BTreeMap::new();
             for message in said(&mut session, now) {
@@ -423,7 +452,7 @@ fn a_place_is_asked_for_after_the_join_and_on_every_connection() {
     assert_eq!(said(&mut session, now), [membership(1).join(), allocate(topic, "t")]);
     session.allocate(topic, Some(token("t")));
     assert_eq!(said(&mut session, now), [allocate(topic, "t")], "the server forgot it");
-    session.closed("gone".to_owned());
+    session.closed("gone".to_owned(), false);
     session.opened(now, server());
     assert_eq!(said(&mut session, now), [membership(1).join(), allocate(topic, "t")]);
 }

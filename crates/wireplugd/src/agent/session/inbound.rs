@@ -10,7 +10,7 @@ use wireplug_proto::rendezvous::About;
 use wireplug_proto::stun::{self, Incoming};
 use wireplug_strategy::{Event, PortError};
 
-use super::super::device::News;
+use super::super::device::{Job, News};
 use super::super::port::sender;
 use super::{End, Session, now};
 use crate::rendezvous::Event as Said;
@@ -115,10 +115,10 @@ impl Session<'_> {
                     self.scheduler.handle(now(), Input::ServerUp);
                 }
             }
-            Said::Down { why } => {
+            Said::Down { why, moved } => {
                 self.view += 1;
                 self.verifications.forget_server(server);
-                if let Some(why) = self.servers.down(server, why) {
+                if let Some(why) = self.servers.down(server, why, moved) {
                     self.scheduler.handle(now(), Input::ServerDown { why });
                 }
             }
@@ -208,7 +208,9 @@ impl Session<'_> {
         self.verifications.forget_all();
         self.relays.network_changed();
         self.legs.kick();
-        self.stale = self.state.peers.iter().map(|peer| peer.public_key).collect();
+        if self.jobs.try_send(Job::Refresh).is_err() {
+            debug!("the device's task is busy or gone");
+        }
         for (server, ticket) in self.bindings.drain().collect::<Vec<_>>() {
             let why = "the network changed".to_owned();
             self.give_up(ticket, PortError::NoRoute { server, why });

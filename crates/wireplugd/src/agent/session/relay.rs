@@ -98,7 +98,7 @@ impl Session<'_> {
                 let peer = about.0;
                 debug!(peer = %self.peer_name(&peer), other_side, "bound to the relay over TLS");
                 for transaction in checks.into_iter().filter(|_| other_side) {
-                    self.proven(peer, from, transaction);
+                    self.scheduler.handle(now(), Input::CheckAnswered { peer, from, transaction });
                 }
             }
             RelayEvent::Refused { channel, refusal } => {
@@ -156,7 +156,7 @@ impl Session<'_> {
             Answered::Nothing => {}
             Answered::Proven { peer, transaction } => {
                 debug!(peer = %self.peer_name(&peer), %from, "path through the relay proven");
-                self.proven(peer, from, transaction);
+                self.scheduler.handle(now(), Input::CheckAnswered { peer, from, transaction });
             }
             Answered::Again { payload } => {
                 if let Err(error) = self.port.send(&self.network.routes, from, payload).await {

@@ -79,10 +79,8 @@ impl Session<'_> {
 
     /// Lets questions to servers' second addresses go once no probe can be on its way.
     pub(super) fn release_held(&mut self) {
-        let verifications = &self.verifications;
-        let (go, stay) = std::mem::take(&mut self.held)
-            .into_iter()
-            .partition(|held: &Held| !verifications.is_running(Family::of(held.server.ip())));
+        let (stay, go) =
+            std::mem::take(&mut self.held).into_iter().partition(|held: &Held| self.must_wait(held.server));
         self.held = stay;
         for held in go {
             self.ask(held.server, Ticket::Strategy(held.answer));
@@ -90,11 +88,17 @@ impl Session<'_> {
     }
 
     pub(super) fn question(&mut self, Question { server, answer }: Question) {
-        if self.servers.is_secondary(server) && self.verifications.is_running(Family::of(server.ip())) {
+        if self.must_wait(server) {
             self.held.push(Held { server, answer });
         } else {
             self.ask(server, Ticket::Strategy(answer));
         }
+    }
+
+    /// Whether a probe from this address may be on its way, or is soon: nothing must be sent there before.
+    fn must_wait(&self, server: SocketAddr) -> bool {
+        let probing = self.verifications.is_running(Family::of(server.ip()));
+        probing && self.servers.is_secondary(server) || self.servers.is_secondary_of_kept(server)
     }
 
     pub(super) fn response(&mut self, from: Endpoint, transaction: TransactionId, payload: &[u8]) {
@@ -118,7 +122,7 @@ impl Session<'_> {
         let Some(pair) = self.pairs.get(&peer) else { return };
         if pair.open_check_response(payload).is_ok() {
             debug!(peer = %self.peer_name(&peer), %from, "path proven");
-            self.proven(peer, from, transaction);
+            self.scheduler.handle(now(), Input::CheckAnswered { peer, from, transaction });
         }
     }
 }
