@@ -5,7 +5,10 @@
 use std::thread;
 use std::time::Duration;
 
-use wireplug_lab::{Daemon, LabError, Nat, Pair, PairOptions, Ping, Result, wait_for};
+use rand::rngs::ChaCha8Rng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use wireplug_lab::{CONNECT_LIMIT, Daemon, End, LabError, Nat, Pair, PairOptions, Ping, Result, wait_for};
 
 const NATS: [Nat; 2] = [Nat::PortPreserving, Nat::Fixed];
 
@@ -56,6 +59,94 @@ fn daemons_killed_on_both_sides_connect_again_when_the_tunnel_is_dead_too() {
         let daemons = pair.connect()?;
         pair.check_direct(&daemons)
     });
+}
+
+/// How long a pair may be apart after one of its daemons was killed in the midst of something: a round in which the other side
+/// was not there, the pause after it, and WireGuard's limiter.
+const RECOVERED: Duration = Duration::from_secs(30);
+
+/// What a daemon is doing when it is killed.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    Connecting,
+    Moving,
+    Settling,
+}
+
+/// A repetition has the seed in `WIREPLUG_LAB_SEED`, which a failure prints.
+#[test]
+fn a_daemon_killed_at_any_moment_leaves_nothing_broken() {
+    const KILLS: u32 = 12;
+    let seed = std::env::var("WIREPLUG_LAB_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("WIREPLUG_LAB_SEED={seed}");
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    // The router of `a` is asked for a mapping, and `b` has a keepalive of the person's.
+    let mut pair =
+        Pair::new("kills", [Nat::SymmetricUpnpIgd, Nat::Symmetric], &PairOptions::default()).unwrap();
+    let outcome = kill_again_and_again(&mut pair, &mut random, KILLS);
+    if let Err(error) = outcome {
+        pair.lab.fail(&error.to_string());
+        panic!("WIREPLUG_LAB_SEED={seed}: {error}");
+    }
+}
+
+fn kill_again_and_again(pair: &mut Pair, random: &mut ChaCha8Rng, kills: u32) -> Result<()> {
+    const PERSONS: u16 = 33;
+    pair.b.wireguard.set(&[
+        "peer",
+        pair.a.wireguard.public_key(),
+        "persistent-keepalive",
+        &PERSONS.to_string(),
+    ])?;
+    let keepalives = |pair: &Pair| {
+        let of = |here: &End, there: &End| Ok(here.wireguard.state(there.wireguard.public_key())?.keepalive);
+        Ok::<_, LabError>([of(&pair.a, &pair.b)?, of(&pair.b, &pair.a)?])
+    };
+    let mut daemons = pair.connect()?;
+    for number in 1..=kills {
+        let moments = [Moment::Connecting, Moment::Moving, Moment::Settling];
+        let (moment, index) = (*moments.choose(random).unwrap_or(&Moment::Moving), random.random_range(0..2));
+        let wait = Duration::from_millis(random.random_range(0..900));
+        println!("kill {number}: daemon {index} {wait:?} after it began with {moment:?}");
+        match moment {
+            Moment::Connecting => {
+                for daemon in &daemons {
+                    daemon.process().kill();
+                }
+                pair.a.forget_endpoint(&pair.b)?;
+                daemons = [pair.a.wireplug()?, pair.b.wireplug()?];
+            }
+            Moment::Moving => pair.a.host = pair.a.host.readdress()?,
+            Moment::Settling => {}
+        }
+        thread::sleep(wait);
+        daemons[index].process().kill();
+        let end = if index == 0 { &pair.a } else { &pair.b };
+        daemons[index] = end.wireplug()?;
+        pair.wait_for_ping(RECOVERED)?;
+        assert_eq!(keepalives(pair)?[1], Some(PERSONS), "it is the person's");
+    }
+    // By which port of the router is not to be known: an address of before may have the usual one.
+    for (daemon, (_, there)) in daemons.iter().zip(pair.both_ways()) {
+        daemon.wait_state(there.wireguard.public_key(), "connected", CONNECT_LIMIT)?;
+    }
+    pair.check_pings(20)?;
+    assert_eq!(keepalives(pair)?, [Some(25), Some(PERSONS)]);
+    pair.settle(&daemons)?;
+    for daemon in &daemons {
+        daemon.process().terminate();
+        let status = daemon.process().wait(END)?;
+        assert!(status.success(), "{status}: {}", daemon.process().log());
+    }
+    assert_eq!(keepalives(pair)?, [None, Some(PERSONS)], "ours is given back, the person's left");
+    pair.check_pings(20)?;
+    let router = pair.sites[0].router().unwrap();
+    let rules = router.run(&["nft", "list", "chain", "inet", "miniupnpd", "upnp_prerouting"])?;
+    let own = pair.a.host.v4()?.to_string();
+    let ours = rules.lines().filter(|line| line.contains("dnat") && line.contains(&own)).count();
+    assert_eq!(ours, 0, "the mapping is given back: {rules}");
+    Ok(())
 }
 
 #[test]
