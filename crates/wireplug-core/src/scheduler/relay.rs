@@ -18,7 +18,7 @@ pub(super) struct Relay {
     called: Option<Instant>,
     /// The endpoint that was a relay's in the network before: it still is one, whoever suggests it again or not.
     before: Option<Endpoint>,
-    /// When the session was last moved off a relay.
+    /// When the session was last moved off a relay, or a handshake over one given up.
     left: Option<Instant>,
     /// While it is used: when something better is searched for again, and how often that was in vain.
     upgrade_at: Option<Instant>,
@@ -34,6 +34,12 @@ impl Relay {
     pub(super) fn leave(&mut self, now: Instant) {
         self.left = Some(now);
         self.expect_better();
+    }
+
+    /// A handshake over it was not answered. The peer's WireGuard may begin one of its own, 15 s after it sent in vain
+    /// (`REKEY_TIMEOUT` and `KEEPALIVE_TIMEOUT`), where ours are refused: after our clock was set back they are.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        self.left = Some(now);
     }
 
     /// What strategies suggested is void now, but the session stays where it is.
@@ -200,7 +206,7 @@ impl Peer {
         }
     }
 
-    /// What holds outside of rounds: a relay in use stays, and one that was left stays for a while.
+    /// What holds outside of rounds: a relay in use stays, and one that was left or given up stays for a while.
     fn kept(&self, now: Instant) -> (bool, Option<Instant>) {
         if !self.ranking.relays() {
             return (false, None);

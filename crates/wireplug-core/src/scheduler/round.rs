@@ -67,7 +67,7 @@ impl Peer {
     }
 
     fn give_up_attempt(&mut self, world: &mut World<'_>) {
-        let stimulus = self.stimulus();
+        let (stimulus, relayed) = (self.stimulus(), self.uses_relay());
         if let Tunnel::Trying(attempt) = &mut self.tunnel
             && attempt.until <= world.now
         {
@@ -81,6 +81,9 @@ impl Peer {
             self.paths.failed(world.now, attempt.endpoint);
             self.reason = Some(Reason::NoHandshake);
             self.tunnel = Tunnel::Down;
+            if relayed {
+                self.relay.give_up(world.now);
+            }
         }
     }
 

@@ -201,7 +201,8 @@ pub(super) const PROBATION_GAP: Duration = Duration::from_millis(300);
 /// After so long on one path, what was before is no sign of what will be.
 pub(super) const FLAPS_FORGOTTEN: Duration = Duration::from_secs(1800);
 
-/// How long a relay is kept after the session left it for a better path, which may turn out not to last.
+/// How long a relay is kept after the session left it for a better path, which may turn out not to last, or after nobody
+/// answered a handshake over it: the peer's own may come 15 s after it sent in vain.
 pub(super) const RELAY_KEPT: Duration = Duration::from_secs(30);
 
 /// How long a call to the relay by the other side holds, and the least time between two calls that begin a round.

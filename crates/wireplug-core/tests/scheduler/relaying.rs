@@ -89,6 +89,21 @@ fn what_is_proven_while_relayed_is_used_at_once_and_the_relay_kept_for_a_while()
     assert!(!wanted(&driver));
 }
 
+/// After our clock was set back the peer refuses our handshakes, and its own comes 15 s after it sent in vain.
+#[test]
+fn a_relay_over_which_a_handshake_failed_is_kept_for_the_peers_own() {
+    let mut driver = offered(Driver::initiator().begun());
+    driver.pass(ms(200));
+    driver.suggest(RELAY, "relay", Tier::Relay);
+    driver.answer(RELAY);
+    driver.pass_looking(Duration::from_secs(17));
+    assert_eq!(driver.status().state, State::Unreachable);
+    assert!(wanted(&driver));
+    driver.pass_looking(Duration::from_secs(1));
+    driver.handshake(RELAY);
+    assert_eq!(driver.status().state, State::Relayed);
+}
+
 #[test]
 fn on_a_relay_something_better_is_searched_for_with_pauses_that_grow() {
     let mut driver = relayed(Driver::initiator());
