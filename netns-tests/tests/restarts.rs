@@ -168,6 +168,39 @@ fn a_daemon_gives_its_keepalive_back_also_after_it_was_killed_once() {
     });
 }
 
+/// It is asked to end while it waits for what WireGuard says of itself.
+#[test]
+fn a_daemon_gives_its_keepalive_back_also_while_it_reads_the_device() {
+    connected("keepalive-read", NATS, |pair, [a, b]| {
+        let wireguard = &pair.a.wireguard;
+        let process = wireguard.process();
+        if let Some(process) = process {
+            process.pause();
+            let socket = format!("/{}.sock", wireguard.device());
+            wait_for("a read to wait for its answer", Duration::from_secs(15), || {
+                let listening = pair.a.host.run(&["ss", "-x", "-l", "-H"])?;
+                let line = listening.lines().find(|line| line.contains(&socket));
+                // Netid, State, Recv-Q: connections that nobody has taken yet.
+                let waiting = line.and_then(|line| line.split_whitespace().nth(2)?.parse::<u32>().ok());
+                Ok(waiting.filter(|waiting| *waiting > 0))
+            })?;
+        }
+        a.process().terminate();
+        a.process().wait_log("stopping", END)?;
+        if let Some(process) = process {
+            process.resume();
+        }
+        assert!(a.process().wait(END)?.success(), "{}", a.process().log());
+        assert_eq!(
+            wireguard.state(pair.b.wireguard.public_key())?.keepalive,
+            None,
+            "the person had set none"
+        );
+        drop(b);
+        Ok(())
+    });
+}
+
 #[test]
 fn a_persons_keepalive_stays_as_it_is() {
     let options = PairOptions { keepalive: Some(33), ..PairOptions::default() };

@@ -82,9 +82,8 @@ impl DeviceTask {
                         }
                         Err(error) => News::Unreadable(error),
                     };
-                    if news.send(news_now).await.is_err() {
-                        return;
-                    }
+                    // The event loop may have ended meanwhile; what is left to give back is not.
+                    let _ = news.send(news_now).await;
                 }
                 Job::Update { peer, endpoint, stimulus } => {
                     let mut updates = vec![(peer, endpoint, stimulus)];
@@ -114,11 +113,11 @@ impl DeviceTask {
     /// Forgets that keepalives are ours of peers that somebody removed, even if they were added again since: another
     /// keepalive of the same length is the person's.
     fn forget_what_is_gone(&mut self, state: &DeviceState) {
-        let find = |state: &DeviceState, key: &PublicKey| {
-            let peer = state.peers.iter().find(|peer| peer.public_key == *key);
-            peer.map(|peer| (peer.rx_bytes, peer.tx_bytes))
+        let counters = |state: &DeviceState| -> BTreeMap<PublicKey, (u64, u64)> {
+            state.peers.iter().map(|peer| (peer.public_key, (peer.rx_bytes, peer.tx_bytes))).collect()
         };
-        let is_gone = |key: &PublicKey| match (find(&self.state, key), find(state, key)) {
+        let (before, now) = (counters(&self.state), counters(state));
+        let is_gone = |key: &PublicKey| match (before.get(key), now.get(key)) {
             (_, None) => true,
             (None, Some(_)) => false,
             (Some((rx, tx)), Some((rx_now, tx_now))) => rx_now < rx || tx_now < tx,
