@@ -3,11 +3,13 @@
 
 use std::time::Instant;
 
+use super::effort::{Cause, Effort, Round};
 use super::paths::{Choice, End};
-use super::peer::{Cause, Effort, Peer, Round, World};
+use super::peer::Peer;
 use super::ranking::Ranking;
 use super::status::Reason;
 use super::tunnel::Tunnel;
+use super::world::World;
 use crate::Endpoint;
 
 impl Peer {

@@ -12,10 +12,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::effort::{Cause, Effort};
 use super::io::{Keepalive, PeerView, Stimulus};
-use super::peer::{Cause, Effort, Peer, World};
+use super::peer::Peer;
 use super::tuning::{LISTEN_FIRST, OPENED_WITHIN};
 use super::tunnel::Tunnel;
+use super::world::World;
 use crate::Endpoint;
 
 /// What a round about a quiet tunnel may show. `age`: how long ago at most the last packet had gone through when the peer

@@ -1,9 +1,11 @@
 //! What is said of a peer: its state, and why it is not better.
 
+use super::effort::Effort;
 use super::paths::Path;
-use super::peer::{Effort, Peer, Server, World};
+use super::peer::Peer;
 use super::status::{PeerStatus, Reason, State};
 use super::tunnel::Tunnel;
+use super::world::{Server, World};
 use crate::scheduler::local::Local;
 use crate::{Mapping, Reach, StrategyName};
 

@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use super::io::Command;
 use super::local::Local;
-use super::peer::{Peer, Role, World};
+use super::peer::{Peer, Role};
 use super::tuning::{MAX_GOOD, SESSION_LIFE, UNPROVEN_AFTER, follower_patience};
+use super::world::World;
 use crate::{Endpoint, Reach, RemoteCandidate, Tier};
 
 impl Peer {

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::effort::{Cause, Effort, Round};
 use super::io::{PeerView, Stimulus};
-use super::peer::{Cause, Effort, Peer, Round, World};
+use super::peer::Peer;
 use super::tuning::HAND_PATIENCE;
 use super::tunnel::Tunnel;
+use super::world::World;
 use crate::Endpoint;
 
 /// The most endpoints of ours that are not seen on the device yet: more than are set between two looks.

@@ -17,12 +17,14 @@
 
 mod allowed;
 mod answers;
+mod effort;
 mod expiry;
 mod explain;
 mod flaps;
 mod good;
 mod hand;
 mod handshakes;
+mod hearing;
 mod io;
 mod keepalive;
 mod local;
@@ -35,11 +37,13 @@ mod ranking;
 mod relay;
 mod roaming;
 mod round;
+mod seeing;
 mod status;
 mod suggestions;
 mod trying;
 mod tuning;
 mod tunnel;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -59,8 +63,9 @@ use crate::{Candidate, Endpoint, Mapping, PublicKey, TransactionId};
 use keepalive::Lifetimes;
 use local::Local;
 use needs::{AllNeeds, Due, Needs};
-use peer::{Peer, Role, Server, World};
+use peer::{Peer, Role};
 use questions::Questions;
+use world::{Server, World};
 
 /// What a scheduler is made from.
 #[derive(Debug, Clone)]

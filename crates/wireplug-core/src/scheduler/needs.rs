@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::peer::{Effort, Peer};
+use super::effort::Effort;
+use super::peer::Peer;
 use super::tuning::{POLL_CONFIRMING, POLL_SETTLED, POLL_WORKING};
 use super::tunnel::Tunnel;
 use crate::{Mapping, PublicKey};

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::io::Command;
-use super::peer::{Server, World};
 use super::ranking::Ranking;
 use super::tuning::{OFFER_GAP, OFFER_PATIENCE};
+use super::world::{Server, World};
 use crate::{Mapping, Offer, OfferVersion, PublicKey, RemoteCandidate};
 
 /// What was said, and whether there is more to say.

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::peer::{Cause, Effort, Peer, Role, Round, Server, World};
+use super::effort::{Cause, Effort, Round};
+use super::peer::{Peer, Role};
 use super::tuning::{
     CALL_GAP, CALLED_FOR, RELAY_DOUBT_HEAD_START, RELAY_KEPT, UNPROVEN_EACH, UPGRADE_WINDOW,
     relay_head_start, upgrade_pause,
 };
 use super::tunnel::Tunnel;
+use super::world::{Server, World};
 use crate::Endpoint;
 
 /// What one peer needs of a relay.

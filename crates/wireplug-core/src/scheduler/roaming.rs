@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
+use super::effort::Effort;
 use super::io::Stimulus;
 use super::paths::Path;
-use super::peer::{Effort, Peer, World};
+use super::peer::Peer;
 use super::tuning::put_right_for;
 use super::tunnel::Tunnel;
+use super::world::World;
 use crate::Endpoint;
 
 impl Peer {

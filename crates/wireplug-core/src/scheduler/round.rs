@@ -2,16 +2,18 @@
 
 use std::time::Instant;
 
+use super::effort::{Cause, Effort, Round};
 use super::hand::Held;
 use super::io::{Command, Stimulus};
 use super::paths::Choice;
-use super::peer::{Cause, Effort, Peer, Role, Round, World};
+use super::peer::{Peer, Role};
 use super::status::Reason;
 use super::tuning::{
     CONFIRM, NOTHING_TO_CHECK, ROUND, SESSION_LIFE, UNPROVEN_AFTER, UNPROVEN_EACH, UPGRADE_WINDOW,
     follower_patience, moved_patience, relay_patience, replace_patience,
 };
 use super::tunnel::{Attempt, Tunnel, Up};
+use super::world::World;
 use crate::{Endpoint, RemoteCandidate, Tier};
 
 impl Peer {

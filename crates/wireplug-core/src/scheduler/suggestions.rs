@@ -1,7 +1,9 @@
 //! What strategies on this side know of where a peer may be.
 
-use super::peer::{Cause, Effort, Peer, World};
+use super::effort::{Cause, Effort};
+use super::peer::Peer;
 use super::tunnel::Tunnel;
+use super::world::World;
 use crate::{Endpoint, MAX_CANDIDATES, RemoteCandidate, StrategyName, Tier};
 
 impl Peer {

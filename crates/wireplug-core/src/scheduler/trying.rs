@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::effort::Effort;
 use super::local::Local;
 use super::paths::Path;
-use super::peer::{Effort, Peer, Server};
+use super::peer::Peer;
 use super::tunnel::Tunnel;
+use super::world::Server;
 use crate::{StrategyName, Tier};
 
 /// What is being tried for a peer.
