@@ -26,8 +26,6 @@ pub use temper::{Babble, Temper};
 
 /// Where the real server listens for HTTPS.
 const HTTPS_PORT: u16 = 443;
-/// The real server's certificate and key, in the lab's directory.
-const CERTIFICATE: &str = "serverd-state/certificate.pem";
 
 /// A running rogue server. Dropping it ends it.
 #[derive(Debug)]
@@ -134,7 +132,7 @@ impl Shared {
 
 /// TLS with the certificate that the daemons have the pin of.
 fn acceptor(pair: &Pair) -> Result<TlsAcceptor> {
-    let path = pair.lab.dir().join(CERTIFICATE);
+    let path = pair.server.certificate();
     let unusable = |why: String| LabError::unexpected(format!("no certificate in {}: {why}", path.display()));
     let pem = std::fs::read(&path).map_err(failed("read the real server's certificate"))?;
     let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();

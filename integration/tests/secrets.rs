@@ -59,7 +59,7 @@ fn no_key_is_logged_even_at_trace() {
         let server = pair.server.process().unwrap();
         let log = [daemons[0].process().log(), daemons[1].process().log(), server.log()].concat();
         assert!(log.contains("DEBUG"), "the filter works");
-        let pem = std::fs::read_to_string(pair.lab.dir().join("serverd-state/certificate.pem")).unwrap();
+        let pem = std::fs::read_to_string(pair.server.certificate()).unwrap();
         let pem_line = pem.lines().skip_while(|line| !line.contains("PRIVATE KEY")).nth(1).unwrap();
         let mut secrets = vec![pem_line.to_owned()];
         for secret in [private_key(&pair.a)?, private_key(&pair.b)?, preshared.to_owned()] {

@@ -47,7 +47,7 @@ impl Server {
     /// As docs/OPERATING.md says, with everything that nginx writes in the lab's directory.
     fn proxy_config(&self) -> String {
         let dir = self.shared().file("nginx");
-        let certificate = self.state_dir().join("certificate.pem");
+        let certificate = self.certificate();
         let (dir, certificate) = (dir.display(), certificate.display());
         format!(
             "daemon off; master_process off; pid {dir}.pid; error_log stderr info;

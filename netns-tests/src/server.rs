@@ -25,9 +25,6 @@ pub const STUN_PORT: u16 = 3478;
 /// What it is called where it has a name.
 const NAME: &str = "rendezvous.example";
 
-/// Where it keeps its state, in the lab's directory.
-const STATE_DIR: &str = "serverd-state";
-
 /// Where the server relays, unless its configuration says else.
 const RELAY_PORTS: RangeInclusive<u16> = 3479..=3510;
 
@@ -49,6 +46,8 @@ pub struct Server {
     shared: Arc<Shared>,
     namespace: Namespace,
     uplink: Uplink,
+    /// Where it keeps its state, with its certificate.
+    state_dir: PathBuf,
     config: PathBuf,
     process: Mutex<Option<Process>>,
     /// Where its numbers are asked for on its own host.
@@ -61,8 +60,16 @@ impl Lab {
     /// # Errors
     /// When the host cannot be set up.
     pub fn server(&self) -> Result<Server> {
+        self.server_called("server")
+    }
+
+    /// The same under a name of its own, where there are several.
+    ///
+    /// # Errors
+    /// When the host cannot be set up.
+    pub fn server_called(&self, name: &str) -> Result<Server> {
         let shared = Arc::clone(self.shared());
-        let namespace = shared.namespace("server")?;
+        let namespace = shared.namespace(name)?;
         let uplink = shared.attach(&namespace, "eth0", Stack::Dual, 2)?;
         namespace.nft(COUNTER)?;
         for index in 0..2 {
@@ -73,19 +80,20 @@ impl Lab {
                 .iter()
                 .map(|address| format!("{:?}", SocketAddr::new(*address, STUN_PORT).to_string()))
                 .collect();
-        let state = shared.file(STATE_DIR);
+        let state_dir = shared.file(&format!("{name}-state"));
         let config = shared.write(
-            "serverd.toml",
+            &format!("{name}.toml"),
             &format!(
                 "listen = \"[::]:{HTTPS_PORT}\"\nudp = [{}]\nstate-dir = {:?}\n",
                 udp.join(", "),
-                state.display().to_string()
+                state_dir.display().to_string()
             ),
         )?;
         Ok(Server {
             shared,
             namespace,
             uplink,
+            state_dir,
             config,
             process: Mutex::default(),
             local_url: Mutex::default(),
@@ -129,9 +137,9 @@ impl Server {
         &self.shared
     }
 
-    /// Where it keeps its certificate.
-    pub(crate) fn state_dir(&self) -> PathBuf {
-        self.shared.file(STATE_DIR)
+    /// Its certificate and key in PEM, once it was started.
+    pub fn certificate(&self) -> PathBuf {
+        self.state_dir.join("certificate.pem")
     }
 
     /// Adds to its configuration, which ends in the main table.
@@ -146,7 +154,7 @@ impl Server {
     }
 
     /// Whether this is one of its relay's addresses and ports.
-    pub(crate) fn is_relay(&self, endpoint: SocketAddr) -> bool {
+    pub fn is_relay(&self, endpoint: SocketAddr) -> bool {
         let address = match endpoint.ip() {
             IpAddr::V4(ip) => [self.v4(0), self.v4(1)].contains(&ip),
             IpAddr::V6(ip) => [self.v6(0), self.v6(1)].contains(&ip),
