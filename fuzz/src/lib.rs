@@ -11,6 +11,7 @@
 
 mod config;
 mod control;
+mod kept;
 mod offer;
 mod relay;
 mod relay_server;
@@ -51,6 +52,10 @@ targets! {
     daemon_config: crate::config::daemon,
     /// HTTP answers of a router, in pieces.
     http: crate::upnp::http,
+    /// Which keepalives are ours.
+    keepalives: crate::kept::keepalives,
+    /// What is kept of peers and networks, sealed and not.
+    kept: crate::kept::kept,
     /// Names of services that multicast DNS finds.
     mdns_name: crate::router::mdns_name,
     /// NAT-PMP answers and notices.
@@ -73,6 +78,8 @@ targets! {
     scheduler: crate::scheduler::scheduler,
     /// `serverd.toml`.
     server_config: crate::config::server,
+    /// Where servers last answered.
+    servers: crate::kept::servers,
     /// SOAP answers of a router.
     soap: crate::upnp::soap,
     /// Answers to an SSDP search.

@@ -123,7 +123,7 @@ impl KeptKey {
 
     /// Seals what is to be kept. `nonce` must be random and fresh for every call. What is beyond the limits is left out.
     pub fn seal(&self, kept: &Kept, nonce: [u8; 24]) -> Vec<u8> {
-        let plain = Zeroizing::new(KeptFields::from(kept).encode_to_vec());
+        let plain = Zeroizing::new(encode(kept));
         let cipher = XChaCha20Poly1305::new((&self.seal.0).into());
         // Proof: XChaCha20-Poly1305 fails on 256 GiB or more only (RFC 8439 section 2.8); this is below MAX_KEPT.
         #[expect(clippy::expect_used)]
@@ -152,7 +152,7 @@ impl KeptKey {
             .decrypt(&XNonce::from(*nonce), Payload { msg: body, aad: &[VERSION] })
             .map_err(|_| KeptError::Foreign)?;
         let plain = Zeroizing::new(plain);
-        KeptFields::decode(&plain[..]).map(Kept::from).map_err(|_| KeptError::Malformed)
+        decode(&plain)
     }
 }
 
@@ -166,6 +166,16 @@ impl std::fmt::Debug for NetworkId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("NetworkId(redacted)")
     }
+}
+
+/// What is sealed.
+pub(crate) fn encode(kept: &Kept) -> Vec<u8> {
+    KeptFields::from(kept).encode_to_vec()
+}
+
+/// The reverse; entries that are not to be understood, and those beyond the limits, are left out.
+pub(crate) fn decode(plain: &[u8]) -> Result<Kept, KeptError> {
+    KeptFields::decode(plain).map(Kept::from).map_err(|_| KeptError::Malformed)
 }
 
 /// RFC 5869 section 2.3.

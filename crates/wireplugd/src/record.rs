@@ -79,6 +79,28 @@ impl Keepalives {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+
+    /// Reads what [`Keepalives::text`] gives: nothing of it is of a device with another number.
+    ///
+    /// # Errors
+    /// Where it is not such a text.
+    pub fn parse(text: &str, ifindex: u32) -> serde_json::Result<Self> {
+        let written: Written = serde_json::from_str(text)?;
+        if written.ifindex != ifindex {
+            return Ok(Self::default());
+        }
+        let keyed = |(key, entry): (String, Entry)| key.parse().ok().map(|key| (key, entry));
+        Ok(Self { entries: written.peers.into_iter().filter_map(keyed).collect() })
+    }
+
+    /// The record of the device with this number as it is written: JSON.
+    ///
+    /// # Errors
+    /// Of the serialiser, never in practice.
+    pub fn text(&self, ifindex: u32) -> serde_json::Result<String> {
+        let peers = self.entries.iter().map(|(key, entry)| (key.to_string(), *entry)).collect();
+        serde_json::to_string(&Written { ifindex, peers })
+    }
 }
 
 /// Where the record of one interface is kept, for one device: one that was removed and made again under the
@@ -111,12 +133,7 @@ impl RecordFile {
         let Some(text) = files::read_bounded(&self.path, MAX_FILE)? else {
             return Ok(Keepalives::default());
         };
-        let written: Written = serde_json::from_str(&text)?;
-        if written.ifindex != self.ifindex {
-            return Ok(Keepalives::default());
-        }
-        let keyed = |(key, entry): (String, Entry)| key.parse().ok().map(|key| (key, entry));
-        Ok(Keepalives { entries: written.peers.into_iter().filter_map(keyed).collect() })
+        Ok(Keepalives::parse(&text, self.ifindex)?)
     }
 
     /// Replaces the record; an empty one is removed.
@@ -130,8 +147,7 @@ impl RecordFile {
                 _ => Ok(()),
             };
         }
-        let peers = keepalives.entries.iter().map(|(key, entry)| (key.to_string(), *entry)).collect();
-        files::write_atomically(&self.path, &serde_json::to_vec(&Written { ifindex: self.ifindex, peers })?)
+        files::write_atomically(&self.path, keepalives.text(self.ifindex)?.as_bytes())
     }
 }
 

@@ -59,6 +59,18 @@ impl State {
         Self { path, known: Mutex::new(known), failed: Mutex::new(false) }
     }
 
+    /// What is known, from the text of its file and as it would be written after one more server answered at `at`: for
+    /// the fuzz target, without a file.
+    ///
+    /// # Errors
+    /// Where it is not such a text.
+    #[doc(hidden)]
+    pub fn text_after(text: &str, url: &str, at: IpAddr) -> serde_json::Result<String> {
+        let mut known: Known = serde_json::from_str(text)?;
+        known.remember(url, at, &[]);
+        serde_json::to_string_pretty(&known)
+    }
+
     /// Where a server last answered, best first.
     pub fn addresses(&self, url: &ServerUrl) -> Vec<IpAddr> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

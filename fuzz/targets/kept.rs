@@ -1,0 +1,5 @@
+//! The target `kept` of `wireplug_fuzz`.
+
+#![cfg_attr(fuzzing, no_main)]
+
+wireplug_fuzz::target!(kept);
