@@ -138,11 +138,21 @@ fn only_what_changed_is_touched() {
     });
 }
 
-/// On one side only: the other's config still allows the path that is left.
 #[test]
 fn a_strategy_that_is_disabled_while_in_use_is_left_and_comes_back_when_it_is_enabled() {
-    connected("reload-disable", |pair, daemons| {
-        let end = &pair.a;
+    left_and_taken_again("reload-disable-a", |pair| &pair.a);
+}
+
+/// The side with the higher public key does not choose the path, or the other way round.
+#[test]
+fn so_it_is_when_the_other_side_disables_it() {
+    left_and_taken_again("reload-disable-b", |pair| &pair.b);
+}
+
+/// On one side only: the other's config still allows the path that is left.
+fn left_and_taken_again(label: &str, which: fn(&Pair) -> &End) {
+    connected(label, |pair, daemons| {
+        let end = which(pair);
         let pinging = pair.a.host.keep_pinging(Ping::fast(pair.b.wireguard.address(), u16::MAX))?;
         with_strategies(end, "\"direct\", \"relay\"");
         for (daemon, (_, there)) in daemons.iter().zip(pair.both_ways()) {
