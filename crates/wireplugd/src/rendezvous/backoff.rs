@@ -14,6 +14,9 @@ const LONGEST_ASKED: Duration = Duration::from_secs(600);
 /// Over so long the first tries are spread of all who lost their connections at one moment, because the server was
 /// restarted: longer spares the server, shorter the tunnel that it relayed over TLS.
 const SPREAD: Duration = Duration::from_secs(2);
+/// The wait after such a first try that failed, at most: a server that is back after more than a moment is found by all
+/// within so long, and by as few in any second as that allows.
+const AGAIN: Duration = Duration::from_secs(3);
 
 /// Waits that double, each shortened by up to a half at random, so that the clients of a server that comes
 /// back do not all come at once.
@@ -39,7 +42,9 @@ impl Backoff {
 
     /// The wait after a connection was lost: others may have lost theirs at the same moment.
     pub(crate) fn lost(&mut self, asked: Option<Duration>) -> Duration {
-        self.next(asked) + SPREAD.mul_f64(self.random.random_range(0.0..=1.0))
+        let wait = self.next(asked) + SPREAD.mul_f64(self.random.random_range(0.0..=1.0));
+        self.next = self.next.max(AGAIN);
+        wait
     }
 
     /// Begins with short waits again.
@@ -106,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_thousand_do_not_come_at_once_and_none_comes_late() {
-        for back_ms in [0, 500, 1000, 1500, 2000, 3000, 5000, 10_000, 30_000, 60_000, 600_000] {
+        for back_ms in [0, 250, 500, 750, 1000, 1250, 1500, 2000, 2500, 3000, 4000, 5000, 10_000, 30_000, 60_000, 600_000] {
             let back = Duration::from_millis(back_ms);
             let times = comebacks(back);
             let latest = times.iter().max().unwrap().saturating_sub(back);
@@ -114,10 +119,11 @@ mod tests {
             let told = format!(
                 "back after {back:?}: {second} in a second, {tenth} in 0.1 s, the last after {latest:?}"
             );
-            // Without the spread they were 1000 and 400 or more.
-            assert!(second <= 900 && tenth <= 150, "{told}");
+            // If all waits were spread evenly, 400 would come in a second; without any spread it was all of them.
+            assert!(second <= 600 && tenth <= 120, "{told}");
             // A short outage ends soon for everybody, a long one within the longest wait.
-            let patience = Duration::from_millis(2500).max(back * 8 / 5 + FIRST).min(LONGEST);
+            let soon = if back < SPREAD { AGAIN } else { 2 * AGAIN };
+            let patience = soon.max(back * 9 / 4).min(LONGEST);
             assert!(latest <= patience, "{told}");
         }
     }
