@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use wireplug_lab::{Binaries, Nat, Pair, PairOptions};
 
 use crate::bench::page::Section;
@@ -16,7 +16,7 @@ pub(crate) const SECTION: Section = Section {
     name: "connect",
     title: "Connect",
     about: include_str!("connect/about.md"),
-    measure: || figures(&ConnectArguments::default()),
+    measure: || Ok(figures(&ConnectArguments::default())?.text),
 };
 
 /// What `bench connect` takes.
@@ -95,37 +95,52 @@ impl Start {
 
 /// Measures what was asked for; the whole of it is published.
 pub(crate) fn run(arguments: &ConnectArguments) -> Result<()> {
-    let figures = figures(arguments)?;
-    println!("{figures}");
+    let Figures { text, missing } = figures(arguments)?;
+    println!("{text}");
     let whole =
         arguments.delay.is_none() && !arguments.clean && arguments.rest > 0 && arguments.pairs.is_empty();
-    if whole { publish(&SECTION, &figures) } else { Ok(()) }
+    if whole {
+        publish(&SECTION, &text)?;
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("without a connection in half of the runs or more: {}", missing.join(", "))
 }
 
-fn figures(arguments: &ConnectArguments) -> Result<String> {
+/// What was measured.
+struct Figures {
+    text: String,
+    /// What has no figure.
+    missing: Vec<String>,
+}
+
+fn figures(arguments: &ConnectArguments) -> Result<Figures> {
     packages::ensure()?;
     let machine = machine::line(&machine::version(), &["wireguard-go"])?;
     let binaries = cargo::release_binaries()?.logging("info");
     let pairs = pairs(&arguments.pairs)?;
-    let mut text = format!("{machine} Medians of {} runs; first peer / second peer.\n", arguments.runs);
+    let text = format!("{machine} Medians of {} runs; first peer / second peer.\n", arguments.runs);
+    let mut figures = Figures { text, missing: Vec::new() };
     let delays = arguments.delay.map_or(DELAYS.to_vec(), |delay| vec![delay]);
     for delay in delays {
-        first_pings(&mut text, arguments, &binaries, &pairs, delay)?;
+        first_pings(&mut figures, arguments, &binaries, &pairs, delay)?;
     }
     if arguments.rest > 0 {
-        at_rest(&mut text, &binaries, Duration::from_secs(arguments.rest))?;
+        at_rest(&mut figures.text, &binaries, Duration::from_secs(arguments.rest))?;
     }
-    Ok(text)
+    Ok(figures)
 }
 
 /// The table of first pings at one round trip.
 fn first_pings(
-    text: &mut String,
+    figures: &mut Figures,
     arguments: &ConnectArguments,
     binaries: &Binaries,
     pairs: &[[Nat; 2]],
     delay: u64,
 ) -> Result<()> {
+    let Figures { text, missing } = figures;
     let columns: &[Start] =
         if arguments.clean { &[Start::Clean] } else { &[Start::Clean, Start::Keepalive, Start::Stale] };
     let titles: Vec<&str> = columns.iter().map(|column| column.title()).collect();
@@ -146,7 +161,12 @@ fn first_pings(
                 binaries: Some(binaries.clone()),
                 ..PairOptions::default()
             };
-            write!(text, " {} |", figure(&measure([a, b], &options, column.traffic(), arguments.runs)))?;
+            let median = median(&measure([a, b], &options, column.traffic(), arguments.runs));
+            if median.is_none() {
+                missing.push(format!("{a}/{b} at {delay} ms ({})", column.title()));
+            }
+            let figure = median.map_or_else(|| "-".to_owned(), |median| format!("{} ms", median.as_millis()));
+            write!(text, " {figure} |")?;
         }
         writeln!(text)?;
     }
@@ -176,14 +196,11 @@ fn measure(nats: [Nat; 2], options: &PairOptions, traffic: bool, runs: usize) ->
     (0..runs).map(run).collect()
 }
 
-/// The median in milliseconds. A run that did not connect is slower than all others.
-fn figure(times: &[Option<Duration>]) -> String {
+/// The median; none where half of the runs or more did not connect: those are slower than all others.
+fn median(times: &[Option<Duration>]) -> Option<Duration> {
     let mut sorted: Vec<Duration> = times.iter().map(|time| time.unwrap_or(Duration::MAX)).collect();
     sorted.sort_unstable();
-    match sorted.get(sorted.len() / 2) {
-        Some(&Duration::MAX) | None => "-".to_owned(),
-        Some(median) => format!("{} ms", median.as_millis()),
-    }
+    sorted.get(sorted.len() / 2).copied().filter(|median| *median != Duration::MAX)
 }
 
 /// Memory, CPU time and sockets of two daemons whose tunnel has worked for a while.
