@@ -73,22 +73,35 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
     Ok(target.context("the running executable is in no target directory")?.to_owned())
 }
 
-/// Builds the tests that `arguments` choose without running them, and says where each is: its target's name and its
-/// executable.
-pub(crate) fn test_executables(arguments: &[&str]) -> Result<Vec<(String, PathBuf)>> {
-    let all =
-        [&["test", "--no-run", "--quiet", "--message-format", "json-render-diagnostics"], arguments].concat();
-    eprintln!("==> cargo {}", all.join(" "));
+/// Builds the product's and the lab's programs, without optimisation: what the tests in the lab run.
+pub(crate) fn build_programs() -> Result<()> {
+    run(&["build", "--quiet", "--workspace", "--exclude", "wireplug-fuzz", "--bins"], &[])
+}
+
+/// Builds all tests without running them, as `cargo xtask test` does, and says where those of some packages are: their
+/// target's name and their executable. Packages are named by their directories. To build those of fewer packages
+/// would build most of what they need once more, with other features.
+pub(crate) fn test_executables(packages: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    const ALL: [&str; 6] =
+        ["test", "--no-run", "--quiet", "--workspace", "--message-format", "json-render-diagnostics"];
+    eprintln!("==> cargo {}", ALL.join(" "));
     let output =
-        command(&all).stderr(Stdio::inherit()).output().context("cannot start cargo test --no-run")?;
+        command(&ALL).stderr(Stdio::inherit()).output().context("cannot start cargo test --no-run")?;
     if !output.status.success() {
-        bail!("`cargo {}` failed", all.join(" "));
+        bail!("`cargo {}` failed", ALL.join(" "));
     }
+    let root = root().canonicalize().context("cannot find the workspace")?;
+    let manifests: Vec<PathBuf> =
+        packages.iter().map(|package| root.join(package).join("Cargo.toml")).collect();
     let executable = |line: &str| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let path = message.get("executable")?.as_str()?;
+        let manifest = Path::new(message.get("manifest_path")?.as_str()?);
         let name = message.get("target")?.get("name")?.as_str()?;
-        message.get("profile")?.get("test")?.as_bool()?.then(|| (name.to_owned(), PathBuf::from(path)))
+        let is_test = message.get("profile")?.get("test")?.as_bool()?;
+        let manifest = manifest.canonicalize().ok()?;
+        let wanted = is_test && manifests.contains(&manifest);
+        wanted.then(|| (name.to_owned(), PathBuf::from(path)))
     };
     Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(executable).collect())
 }

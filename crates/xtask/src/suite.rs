@@ -37,8 +37,7 @@ pub(crate) fn run(fuzzing: bool, filters: &[String]) -> Result<()> {
 
 /// Runs the tests that need nothing but this machine.
 fn run_here(cases: &[(&str, &str)], filters: &[String]) -> Result<()> {
-    // The lab runs them, but not those of the fuzz targets.
-    cargo::run(&["build", "--quiet", "--workspace", "--exclude", "wireplug-fuzz", "--bins"], &[])?;
+    cargo::build_programs()?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).max(LEAST_THREADS).to_string();
     let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
     if !cargo::has("nextest") {

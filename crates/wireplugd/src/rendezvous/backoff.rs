@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn a_thousand_do_not_come_at_once_and_none_comes_late() {
-        for back_ms in [0, 250, 500, 750, 1000, 1250, 1500, 2000, 2500, 3000, 4000, 5000, 10_000, 30_000, 60_000, 600_000] {
+        for back_ms in [
+            0, 250, 500, 750, 1000, 1250, 1500, 2000, 2500, 3000, 4000, 5000, 10_000, 30_000, 60_000, 600_000,
+        ] {
             let back = Duration::from_millis(back_ms);
             let times = comebacks(back);
             let latest = times.iter().max().unwrap().saturating_sub(back);

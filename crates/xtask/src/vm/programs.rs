@@ -71,8 +71,7 @@ pub(super) fn build(dir: &Path, filters: &[String], measure: Measure) -> Result<
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
-    // The lab runs them; without optimisation, like the tests.
-    cargo::run(&["build", "--quiet", "--bins", "-p", "wireplugd", "-p", "wireplug-serverd"], &[])?;
+    cargo::build_programs()?;
     for program in PRODUCT {
         copy(&cargo::target_dir()?.join("debug").join(program), &dir)?;
     }
@@ -119,7 +118,7 @@ fn copy(program: &Path, dir: &Path) -> Result<String> {
 
 fn choose(filters: &[String]) -> Result<Vec<Chosen>> {
     let mut chosen = Vec::new();
-    for (target, path) in cargo::test_executables(&["-p", "wireplug-net", "-p", "wireplug-lab", "--tests"])? {
+    for (target, path) in cargo::test_executables(&["crates/wireplug-net", "netns-tests"])? {
         let list = tool(Command::new(&path).args(["--list", "--format", "terse"]))?;
         for name in list.lines().filter_map(|line| line.strip_suffix(": test")).map(name_of) {
             if wanted(filters, &target, &name) {
