@@ -1,5 +1,6 @@
 //! Asking running daemons. Blocking: it is all that such a command does.
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ pub fn ask(run_directory: &Path, interface: &InterfaceName) -> Result<InterfaceS
 /// # Errors
 /// [`ControlError::NoneRunning`] where there is none.
 pub fn ask_all(run_directory: &Path) -> Result<(Vec<InterfaceStatus>, Vec<ControlError>), ControlError> {
-    ask_each(run_directory)
+    ask_each(run_directory, |_, _| true)
 }
 
 /// The strategies of one interface's daemon, and how they go there.
@@ -50,7 +51,7 @@ pub fn ask_strategies(
 pub fn ask_all_strategies(
     run_directory: &Path,
 ) -> Result<(Vec<StrategyInfo>, Vec<ControlError>), ControlError> {
-    let (all, silent): (Vec<Vec<StrategyInfo>>, _) = ask_each(run_directory)?;
+    let (all, silent): (Vec<Vec<StrategyInfo>>, _) = ask_each(run_directory, |_, _| true)?;
     Ok((all.into_iter().flatten().collect(), silent))
 }
 
@@ -68,22 +69,9 @@ pub fn ask_reload(run_directory: &Path, interface: &InterfaceName) -> Result<Rel
 /// # Errors
 /// As [`ask_all`].
 pub fn reload_all(run_directory: &Path) -> Result<(Vec<ReloadReport>, Vec<ControlError>), ControlError> {
-    let (mut all, mut silent) = (Vec::<ReloadReport>::new(), Vec::new());
-    for path in sockets(run_directory)? {
-        let told = all.iter().flat_map(|report| &report.interfaces);
-        let stem = path.file_stem().unwrap_or_default();
-        if told.into_iter().any(|one| *one.interface == *stem) {
-            continue;
-        }
-        match ask_at(&path) {
-            Ok(told) => all.extend(told),
-            Err(error) => silent.push(error),
-        }
-    }
-    if all.is_empty() && silent.is_empty() {
-        return Err(ControlError::NoneRunning);
-    }
-    Ok((all, silent))
+    let named =
+        |report: &ReloadReport, name: &OsStr| report.interfaces.iter().any(|one| *one.interface == *name);
+    ask_each(run_directory, |all, name| !all.iter().any(|report| named(report, name)))
 }
 
 /// Something that a daemon can be asked for.
@@ -126,9 +114,16 @@ fn ask_one<T: Told>(run_directory: &Path, interface: &InterfaceName) -> Result<T
     }
 }
 
-fn ask_each<T: Told>(run_directory: &Path) -> Result<(Vec<T>, Vec<ControlError>), ControlError> {
+/// Asks the daemons of all interfaces, one after another: those that are `wanted` by what others said and their own name.
+fn ask_each<T: Told>(
+    run_directory: &Path,
+    wanted: impl Fn(&[T], &OsStr) -> bool,
+) -> Result<(Vec<T>, Vec<ControlError>), ControlError> {
     let (mut all, mut silent) = (Vec::new(), Vec::new());
     for path in sockets(run_directory)? {
+        if !wanted(&all, path.file_stem().unwrap_or_default()) {
+            continue;
+        }
         match ask_at(&path) {
             Ok(told) => all.extend(told),
             Err(error) => silent.push(error),
