@@ -146,6 +146,10 @@ impl Peer {
             return;
         }
         let watch = self.watch(world.now, cause);
+        // Until it works again, a move is a reason for haste, whatever else begins a round meanwhile: our server is there
+        // again, or the peer calls.
+        let still_elsewhere =
+            matches!(&self.effort, Effort::Round(round) if round.elsewhere && !self.works_in(round));
         self.paths.begin_round(world.now, self.flaps.any());
         self.nominated = None;
         if let Some(endpoint) = self.view.as_ref().and_then(|view| view.endpoint) {
@@ -158,7 +162,7 @@ impl Peer {
             started: world.now,
             called: world.now,
             met: (!self.offers.is_empty()).then_some(world.now),
-            elsewhere: matches!(cause, Cause::Roamed | Cause::Moved),
+            elsewhere: still_elsewhere || matches!(cause, Cause::Roamed | Cause::Moved),
             doubting: cause == Cause::Doubt,
             watch,
             decide_at: None,

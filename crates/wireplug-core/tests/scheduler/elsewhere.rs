@@ -80,6 +80,24 @@ fn who_stays_follows_soon_to_where_the_peer_says_it_is() {
     }
 }
 
+/// The server is found again in the midst of it, which is a reason for a round by itself.
+#[test]
+fn who_moved_leaves_the_path_of_before_soon_also_when_the_server_is_back_meanwhile() {
+    let mut driver = settled(Driver::initiator(), Keepalive::Ours(25));
+    driver.take(Input::ServerDown { why: "the network has changed".to_owned() });
+    driver.take(Input::NetworkChanged);
+    driver.pass(ms(300));
+    driver.take(Input::ServerUp);
+    let mut both = at(PUNCHED, 1);
+    both.version.revision = 2;
+    both.candidates.push(remote(ELSEWHERE, "hole-punch", Tier::Punched));
+    driver.take(Input::OfferArrived { peer: PEER, offer: both });
+    driver.pass(ms(20));
+    driver.answer(ELSEWHERE);
+    driver.pass(ms(110));
+    assert_eq!(driver.applied(), [endpoint(ELSEWHERE)]);
+}
+
 #[test]
 fn a_path_that_still_answers_is_not_left_because_the_peer_has_another_network_too() {
     let mut driver = settled(Driver::initiator(), Keepalive::Ours(25));
