@@ -49,7 +49,7 @@ enum Task {
         delay: u64,
     },
     /// Checks format, lints, documentation, builds without a strategy and dependencies, and runs all tests, also those in
-    /// network namespaces, and last those of `vm` where its packages can be had and `WIREPLUG_SKIP_VM` is not 1.
+    /// network namespaces, and first those of `vm` where its packages can be had and `WIREPLUG_SKIP_VM` is not 1.
     Test {
         /// Runs property tests on far more random cases than usual, and after them each fuzz target for a short time.
         #[arg(long)]
