@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn the_page_is_what_the_command_writes() -> Result<()> {
         let page = Page::read(&SECTIONS)?;
-        let text = std::fs::read_to_string(page::path())?;
+        let text = crate::docs::read(page::NAME)?;
         assert!(
             text == page.to_string(),
             "docs/BENCHMARKS.md was changed by hand, or words changed: `cargo xtask bench words` writes it anew"

@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod demo;
+mod docs;
 mod fuzz;
 mod hygiene;
 mod matrix;

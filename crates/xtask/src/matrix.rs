@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use wireplug_lab::{Binaries, Cell, Measured, PairOptions};
 
 use crate::bench::machine;
-use crate::{cargo, packages};
+use crate::{cargo, docs, packages};
 
 /// How long the first daemon has before the second starts: it has found its candidates by then.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -54,8 +54,8 @@ pub(crate) fn run(arguments: &MatrixArguments) -> Result<()> {
     eprintln!("{} cells in {} s", cells.len(), began.elapsed().as_secs());
     if whole {
         let matrix = Matrix { machine, jobs, runs, cells };
-        page::write(&matrix)?;
-        picture::write(&matrix)?;
+        docs::write(page::NAME, &page::render(&matrix)?)?;
+        docs::write(picture::NAME, &picture::render(&matrix)?)?;
     }
     Ok(())
 }

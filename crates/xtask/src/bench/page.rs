@@ -21,12 +21,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::cargo;
+use crate::docs;
 
 /// The words before all sections.
 const ABOUT: &str = include_str!("about.md");
@@ -54,9 +52,7 @@ pub(crate) struct Page {
 impl Page {
     /// The page as it is now.
     pub(crate) fn read(order: &'static [&'static Section]) -> Result<Self> {
-        let path = path();
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text, order)
+        Self::parse(&docs::read(NAME)?, order)
     }
 
     fn parse(text: &str, order: &'static [&'static Section]) -> Result<Self> {
@@ -82,10 +78,7 @@ impl Page {
 
     /// Writes it.
     pub(crate) fn write(&self) -> Result<()> {
-        let path = path();
-        fs::write(&path, self.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
-        eprintln!("written to {}", path.display());
-        Ok(())
+        docs::write(NAME, &self.to_string())
     }
 }
 
@@ -111,10 +104,8 @@ impl Section {
     }
 }
 
-/// Where it is.
-pub(crate) fn path() -> PathBuf {
-    cargo::root().join("docs/BENCHMARKS.md")
-}
+/// The file in docs/.
+pub(crate) const NAME: &str = "BENCHMARKS.md";
 
 #[cfg(test)]
 mod tests {

@@ -1,16 +1,13 @@
 //! docs/MATRIX.md.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 #[cfg(test)]
 use wireplug_lab::Cell;
 use wireplug_lab::{Measured, Nat};
 
 use super::{Matrix, words};
-use crate::cargo;
 
 /// The words before the tables.
 const ABOUT: &str = include_str!("about.md");
@@ -18,18 +15,10 @@ const ABOUT: &str = include_str!("about.md");
 /// The heading of the table of paths.
 const PATHS: &str = "## Path";
 
-pub(super) fn write(matrix: &Matrix) -> Result<()> {
-    let path = path();
-    fs::write(&path, render(matrix)?).with_context(|| format!("cannot write {}", path.display()))?;
-    eprintln!("written to {}", path.display());
-    Ok(())
-}
+/// The file in docs/.
+pub(super) const NAME: &str = "MATRIX.md";
 
-fn path() -> PathBuf {
-    cargo::root().join("docs/MATRIX.md")
-}
-
-fn render(matrix: &Matrix) -> Result<String> {
+pub(super) fn render(matrix: &Matrix) -> Result<String> {
     let mut page = format!("{ABOUT}\n{}\n", matrix.machine);
     let runs = match matrix.runs {
         1 => "One run of each cell".to_owned(),
@@ -97,11 +86,14 @@ fn paths(page: &str) -> Option<Vec<(Cell, String)>> {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Context as _;
+
     use super::*;
+    use crate::docs;
 
     #[test]
     fn the_page_has_the_words_of_the_command_and_the_paths_of_the_oracle() -> Result<()> {
-        let page = fs::read_to_string(path())?;
+        let page = docs::read(NAME)?;
         assert!(page.starts_with(ABOUT), "the words are another file's: run `cargo xtask matrix`");
         let paths = paths(&page).context("docs/MATRIX.md has no table of paths as the command writes it")?;
         let expected: Vec<(Cell, String)> = Nat::ALL

@@ -4,14 +4,11 @@
 //! beside them is of a grey that both can bear, and is turned to the page's own ink where the reader's browser tells it.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use wireplug_lab::{Nat, Tier};
 
 use super::{Matrix, words};
-use crate::cargo;
 
 /// A square and the gap to the next one, in pixels.
 const WIDTH: usize = 56;
@@ -41,18 +38,10 @@ const STYLE: &str = "
     @media (prefers-color-scheme: dark) { text { fill: #a5afb9 } }
 ";
 
-pub(super) fn write(matrix: &Matrix) -> Result<()> {
-    let path = path();
-    fs::write(&path, render(matrix)?).with_context(|| format!("cannot write {}", path.display()))?;
-    eprintln!("written to {}", path.display());
-    Ok(())
-}
+/// The file in docs/.
+pub(super) const NAME: &str = "matrix.svg";
 
-fn path() -> PathBuf {
-    cargo::root().join("docs/matrix.svg")
-}
-
-fn render(matrix: &Matrix) -> Result<String> {
+pub(super) fn render(matrix: &Matrix) -> Result<String> {
     let columns = words::columns();
     let width = left(columns.len()) + RIGHT;
     let height = top(Nat::ALL.len()) + BOTTOM;
@@ -155,11 +144,14 @@ fn top(row: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Context as _;
+
     use super::*;
+    use crate::docs;
 
     #[test]
     fn the_picture_shows_the_oracles_paths() -> Result<()> {
-        let picture = fs::read_to_string(path())?;
+        let picture = docs::read(NAME)?;
         let cells = wireplug_lab::Cell::all();
         for cell in &cells {
             let path = cell.expected();
