@@ -14,42 +14,44 @@ const LONGEST_ASKED: Duration = Duration::from_secs(600);
 /// Over so long the first tries are spread of all who lost their connections at one moment, because the server was
 /// restarted: longer spares the server, shorter the tunnel that it relayed over TLS.
 const SPREAD: Duration = Duration::from_secs(2);
-/// The wait after such a first try that failed, at most: a server that is back after more than a moment is found by all
-/// within so long, and by as few in any second as that allows.
-const AGAIN: Duration = Duration::from_secs(3);
 
 /// Waits that double, each shortened by up to a half at random, so that the clients of a server that comes
 /// back do not all come at once.
 pub(crate) struct Backoff {
     next: Duration,
+    /// The next wait in its stead, as it is.
+    in_row: Option<Duration>,
     random: ChaCha8Rng,
 }
 
 impl Backoff {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { next: FIRST, random: ChaCha8Rng::seed_from_u64(seed) }
+        Self { next: FIRST, in_row: None, random: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// The next wait after a try that failed, at least as long as the server asked for.
     pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let whole = self.next;
+        let in_row = self.in_row.take();
+        let whole = in_row.unwrap_or(self.next);
         self.next = (whole * 2).min(LONGEST);
-        let wait = whole.mul_f64(self.random.random_range(0.5..=1.0));
+        let wait = if in_row.is_some() { whole } else { whole.mul_f64(self.random.random_range(0.5..=1.0)) };
         // It asks the same of all, and they shall not come back together either.
         let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
         wait.max(asked.mul_f64(self.random.random_range(1.0..=1.25)))
     }
 
-    /// The wait after a connection was lost: others may have lost theirs at the same moment.
+    /// The wait after a connection was lost: others may have lost theirs at the same moment. Who then comes too early
+    /// comes again in the same order, so that they stay as far apart as they were spread.
     pub(crate) fn lost(&mut self, asked: Option<Duration>) -> Duration {
         let wait = self.next(asked) + SPREAD.mul_f64(self.random.random_range(0.0..=1.0));
-        self.next = self.next.max(AGAIN);
+        self.in_row = Some(SPREAD);
         wait
     }
 
     /// Begins with short waits again.
     pub(crate) fn reset(&mut self) {
         self.next = FIRST;
+        self.in_row = None;
     }
 }
 
@@ -124,8 +126,7 @@ mod tests {
             // If all waits were spread evenly, 400 would come in a second; without any spread it was all of them.
             assert!(second <= 600 && tenth <= 120, "{told}");
             // A short outage ends soon for everybody, a long one within the longest wait.
-            let soon = if back < SPREAD { AGAIN } else { 2 * AGAIN };
-            let patience = soon.max(back * 9 / 4).min(LONGEST);
+            let patience = Duration::from_millis(2500).max(back * 8 / 5 + FIRST).min(LONGEST);
             assert!(latest <= patience, "{told}");
         }
     }
