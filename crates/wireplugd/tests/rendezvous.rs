@@ -62,6 +62,14 @@ impl Server {
         ServerConfig::parse(&self.url(), Some(&self.pin.to_string())).unwrap()
     }
 
+    /// A daemon's end, which begins to connect. The directory is where it keeps its state.
+    fn connects(&self) -> (tempfile::TempDir, Handle, Events) {
+        let (directory, state) = state();
+        let handle = Handle::spawn(self.config(), 0, state, 1);
+        let events = handle.subscribe();
+        (directory, handle, events)
+    }
+
     async fn accept_tls(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let (tcp, _) = timeout(PATIENCE, self.listener.accept()).await.expect("a client").unwrap();
         self.tls.accept(tcp).await
@@ -206,9 +214,7 @@ async fn a_session_from_hello_to_goodbye() {
 #[tokio::test]
 async fn a_lost_connection_is_made_again_with_all_that_was_said() {
     let server = Server::start().await;
-    let (_directory, state) = state();
-    let handle = Handle::spawn(server.config(), 0, state, 1);
-    let mut events = handle.subscribe();
+    let (_directory, handle, mut events) = server.connects();
     let topic = membership().topic();
     handle.join(membership());
     handle.publish(topic, vec![1]);
@@ -227,9 +233,7 @@ async fn a_lost_connection_is_made_again_with_all_that_was_said() {
 #[tokio::test]
 async fn a_kick_asks_whether_the_connection_works_and_makes_another_one_beside_it() {
     let server = Server::start().await;
-    let (_directory, state) = state();
-    let handle = Handle::spawn(server.config(), 0, state, 1);
-    let mut events = handle.subscribe();
+    let (_directory, handle, mut events) = server.connects();
     let mut client = server.welcome().await;
     let before = up(&mut events).await;
     handle.kick();
@@ -252,9 +256,7 @@ async fn a_kick_asks_whether_the_connection_works_and_makes_another_one_beside_i
 #[tokio::test]
 async fn a_connection_that_works_on_is_kept_while_no_other_comes_about() {
     let server = Server::start().await;
-    let (_directory, state) = state();
-    let handle = Handle::spawn(server.config(), 0, state, 1);
-    let mut events = handle.subscribe();
+    let (_directory, handle, mut events) = server.connects();
     let mut client = server.welcome().await;
     up(&mut events).await;
     handle.kick();
