@@ -28,7 +28,7 @@ pub(crate) struct RoamArguments {
     /// Only with this round-trip time between any two hosts, in milliseconds; writes nothing.
     #[arg(long, value_name = "MS")]
     delay: Option<u64>,
-    /// Shows logs and states of each run that took longer than a second; writes nothing.
+    /// Shows logs and states of each run that took longer than a second, or did not get where it belongs; writes nothing.
     #[arg(long)]
     explain: bool,
     /// Only these moves, as FROM/TO/PEER, three kinds of NAT, with /cable or /address for how, and /back where the peer
@@ -107,7 +107,7 @@ impl Bench {
 
     fn once(&self, what: Move, delay: u64) -> Option<Outage> {
         let slow = |outage: &wireplug_lab::Result<Outage>| {
-            self.explain && outage.as_ref().is_ok_and(|outage| outage.silent > SLOW)
+            self.explain && !outage.as_ref().is_ok_and(|outage| outage.silent <= SLOW)
         };
         what.measure(&self.binaries, delay, slow).inspect_err(|error| eprintln!("{what}: {error}")).ok()
     }
