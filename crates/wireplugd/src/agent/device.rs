@@ -74,12 +74,8 @@ impl DeviceTask {
             };
             match job {
                 Job::Read => {
-                    let news_now = match self.device.read().await {
-                        Ok(state) => {
-                            self.forget_what_is_gone(&state);
-                            self.state = state.clone();
-                            News::Read(Box::new(state), self.view())
-                        }
+                    let news_now = match self.read().await {
+                        Ok(()) => News::Read(Box::new(self.state.clone()), self.view()),
                         Err(error) => News::Unreadable(error),
                     };
                     // The event loop may have ended meanwhile; what is left to give back is not.
@@ -108,6 +104,13 @@ impl DeviceTask {
                 Job::Finish => return self.finish().await,
             }
         }
+    }
+
+    async fn read(&mut self) -> Result<(), DeviceError> {
+        let state = self.device.read().await?;
+        self.forget_what_is_gone(&state);
+        self.state = state;
+        Ok(())
     }
 
     /// Forgets that keepalives are ours of peers that somebody removed, even if they were added again since: another
@@ -194,7 +197,7 @@ impl DeviceTask {
         if self.device.backend() != Backend::Userspace {
             return Ok(());
         }
-        self.state = self.device.read().await?;
+        self.read().await?;
         for peer in &self.state.peers {
             if peer.endpoint.is_some() {
                 let same = PeerUpdate { endpoint: peer.endpoint, keepalive: None };

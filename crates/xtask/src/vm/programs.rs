@@ -95,7 +95,8 @@ pub(super) fn build(dir: &Path, filters: &[String], measure: Measure) -> Result<
                 copy(&optimised.join(program), &programs)?;
             }
         }
-        let xtask = copy(&std::env::current_exe().context("cannot find the running executable")?, &dir)?;
+        // As just built, which may be in the place of the one that runs.
+        let xtask = copy(&cargo::target_dir()?.join("debug/xtask"), &dir)?;
         let _ = writeln!(script, "export WIREPLUG_LAB_BINARIES={}", quoted(&programs.display().to_string()));
         let runs = measure.runs;
         let _ = writeln!(script, "{xtask} bench connect {MEASURE} --runs {runs} {MEASURED} || failed=1");
