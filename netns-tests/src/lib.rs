@@ -73,5 +73,5 @@ pub use roam::Left;
 pub use server::{STUN_PORT, Server};
 pub use site::Site;
 pub use stream::Stream;
-pub use wireguard::{Peer, PeerState, Wireguard, wireguard_at};
+pub use wireguard::{Peer, PeerState, Wireguard, by_kernel, wireguard_at};
 pub use wireplug_core::Tier;

@@ -145,7 +145,7 @@ impl Host {
 }
 
 /// Whether the environment wants WireGuard by the kernel's module.
-fn by_kernel() -> bool {
+pub fn by_kernel() -> bool {
     std::env::var_os("WIREPLUG_LAB_WIREGUARD").is_some_and(|choice| choice == "kernel")
 }
 

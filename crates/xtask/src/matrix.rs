@@ -44,7 +44,7 @@ pub(crate) struct Matrix {
 
 pub(crate) fn run(arguments: &MatrixArguments) -> Result<()> {
     packages::ensure()?;
-    let machine = machine::line(&machine::version(), &["wireguard-go"])?;
+    let machine = machine::lab_line(&machine::version())?;
     let options = PairOptions { binaries: Some(binaries()?), ..PairOptions::default() };
     let whole = arguments.cells.is_empty();
     let cells = if whole { Cell::all() } else { arguments.cells.clone() };

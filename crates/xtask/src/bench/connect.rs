@@ -117,7 +117,7 @@ struct Figures {
 
 fn figures(arguments: &ConnectArguments) -> Result<Figures> {
     packages::ensure()?;
-    let machine = machine::line(&machine::version(), &["wireguard-go"])?;
+    let machine = machine::lab_line(&machine::version())?;
     let binaries = cargo::release_binaries()?.logging("info");
     let pairs = pairs(&arguments.pairs)?;
     let text = format!("{machine} Medians of {} runs; first peer / second peer.\n", arguments.runs);

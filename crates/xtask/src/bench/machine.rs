@@ -21,6 +21,12 @@ pub(crate) fn line(wireplug: &str, others: &[&str]) -> Result<String> {
     Ok(format!("{}.", parts.join("; ")))
 }
 
+/// The same, with the WireGuard that the lab has; the kernel's goes with the kernel.
+pub(crate) fn lab_line(wireplug: &str) -> Result<String> {
+    let others: &[&str] = if wireplug_lab::by_kernel() { &[] } else { &["wireguard-go"] };
+    line(wireplug, others)
+}
+
 /// The commit that is built now, if what is measured is built from it.
 pub(crate) fn version() -> String {
     if std::env::var_os("WIREPLUG_LAB_BINARIES").is_some() {

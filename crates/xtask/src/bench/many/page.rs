@@ -17,7 +17,7 @@ const GOAL_KIB: u64 = 40 * 1024;
 
 /// The table and what it says of the goals.
 pub(super) fn render(rows: &[Row], version: &str, watch: Duration) -> Result<String> {
-    let mut text = machine::line(version, &["wireguard-go"])?;
+    let mut text = machine::lab_line(version)?;
     let runs = rows.first().map_or(0, |row| row.starts.len());
     writeln!(text, " Medians of {runs} starts; at rest watched for {} s.\n", watch.as_secs())?;
     writeln!(

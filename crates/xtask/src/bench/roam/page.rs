@@ -20,7 +20,7 @@ pub(super) fn render(
     table: &[Measured],
     list: &[Measured],
 ) -> Result<String> {
-    let mut page = format!("{} Medians of {runs} runs.\n", machine::line(version, &["wireguard-go"])?);
+    let mut page = format!("{} Medians of {runs} runs.\n", machine::lab_line(version)?);
     if !table.is_empty() {
         for (index, delay) in delays.iter().enumerate() {
             squared(&mut page, table, index, *delay)?;
