@@ -181,9 +181,28 @@ pub const fn is_link_local(ip: Ipv6Addr) -> bool {
     (ip.segments()[0] & 0xffc0) == 0xfe80
 }
 
+/// Whether two addresses may be one host's: the same, or for IPv6 in the same /64, where a host has several and changes them
+/// (RFC 8981).
+pub fn same_host(one: IpAddr, other: IpAddr) -> bool {
+    match (one.to_canonical(), other.to_canonical()) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => one == other,
+        (IpAddr::V6(one), IpAddr::V6(other)) => one.segments()[..4] == other.segments()[..4],
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_has_one_ipv4_address_and_many_of_one_ipv6_network() {
+        let same = |other: &str| same_host("2a00:1:2:3::1".parse().unwrap(), other.parse().unwrap());
+        assert!(same("2a00:1:2:3:ffff::9"));
+        assert!(!same("2a00:1:2:4::1") && !same("198.51.100.7"));
+        let same = |other: &str| same_host("198.51.100.7".parse().unwrap(), other.parse().unwrap());
+        assert!(same("198.51.100.7") && same("::ffff:198.51.100.7") && !same("198.51.100.8"));
+    }
 
     fn addr(text: &str) -> SocketAddr {
         text.parse().unwrap()

@@ -12,7 +12,7 @@ mod key;
 mod offer;
 pub mod scheduler;
 
-pub use address::{Endpoint, Family, NotAnEndpoint, is_global, is_link_local};
+pub use address::{Endpoint, Family, NotAnEndpoint, is_global, is_link_local, same_host};
 pub use candidate::{BadStrategyName, Candidate, Mapping, Proof, Reach, RemoteCandidate, StrategyName, Tier};
 pub use check::TransactionId;
 pub use evidence::Evidence;

@@ -13,13 +13,13 @@ mod directories;
 mod link;
 mod lock;
 mod neighbour;
-mod neighbours;
 mod nudge;
 mod port;
 mod readiness;
 mod resolver;
 mod router;
 mod routes;
+mod source;
 mod tcp;
 mod udp;
 
@@ -30,11 +30,11 @@ pub use device::{Backend, Device, DeviceError, DeviceState, PeerState, PeerUpdat
 pub use directories::{Directories, DirectoryEvent};
 pub use lock::{InterfaceLock, LockError};
 pub use neighbour::{LinkSocket, connect_on_link};
-pub use neighbours::Neighbours;
 pub use nudge::nudge;
 pub use port::{Datagram, Outgoing, PortError, SendError, SharedPort};
 pub use resolver::{ResolveError, Resolved, Resolver};
 pub use router::{OnLink, RouterSocket};
 pub use routes::{Route, RouteError, Routes};
-pub use tcp::{ConnectError, connect, keep_unsent_short, source_towards};
+pub use source::source_towards;
+pub use tcp::{ConnectError, connect, keep_unsent_short};
 pub use udp::{Received, ServerSocket};

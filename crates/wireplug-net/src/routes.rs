@@ -1,5 +1,7 @@
 //! Which way a packet would leave this host, asked from the kernel with the device's mark.
 
+mod neighbours;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -1,7 +1,7 @@
 //! TCP connections that carry the device's mark, so that a full tunnel does not swallow them.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -60,23 +60,6 @@ pub async fn connect(to: SocketAddr, fwmark: u32, timeout: Duration) -> Result<T
     }
 }
 
-/// The address that the kernel would send from now to reach this place with this mark (0 for none). Sends nothing.
-///
-/// # Errors
-/// What the system says: there is no route, or sockets cannot be marked.
-pub fn source_towards(to: SocketAddr, fwmark: u32) -> io::Result<IpAddr> {
-    let any: IpAddr = match to {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0))?;
-    if fwmark != 0 {
-        socket2::SockRef::from(&socket).set_mark(fwmark)?;
-    }
-    socket.connect(to)?;
-    Ok(socket.local_addr()?.ip())
-}
-
 /// Lets at most about so many bytes wait unsent in the kernel: what the network does not take yet waits with us,
 /// where the oldest of it can be dropped.
 ///
@@ -89,14 +72,6 @@ pub fn keep_unsent_short(stream: &TcpStream, bytes: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_kernel_says_where_it_would_send_from() {
-        for (to, from) in [("127.0.0.1:9", "127.0.0.1"), ("[::1]:9", "::1")] {
-            let source = source_towards(to.parse().unwrap(), 0);
-            assert!(source.as_ref().is_ok_and(|ip| ip.to_string() == from), "{to}: {source:?}");
-        }
-    }
 
     #[tokio::test]
     async fn connects_without_delay_and_says_where_it_could_not() {

@@ -39,6 +39,25 @@ fn full_tunnel(host: &Namespace) {
 }
 
 #[test]
+fn a_neighbour_is_known_by_its_link_and_address() {
+    let (here, _there) = pair();
+    here.sh("ip neigh add 10.9.0.9 lladdr 02:00:00:00:00:09 dev up0
+             ip neigh add fd09::9 lladdr 02:00:00:00:00:0a dev up0");
+    here.block_on(async || {
+        let routes = Routes::new().unwrap();
+        let link = routes.lookup(ip("10.9.0.2"), 0).await.unwrap().ifindex;
+        for (address, last) in [("10.9.0.9", 9), ("fd09::9", 10)] {
+            let known = routes.link_address(ip(address), link).await.unwrap();
+            assert_eq!(known, Some(vec![2, 0, 0, 0, 0, last]));
+            assert_eq!(routes.link_address(ip(address), link + 1).await.unwrap(), None);
+        }
+        assert_eq!(routes.link_address(ip("10.9.0.10"), link).await.unwrap(), None);
+        // What was left of an answer is no part of the next one.
+        assert_eq!(routes.lookup(ip("10.9.0.2"), 0).await.unwrap().ifindex, link);
+    });
+}
+
+#[test]
 fn a_mark_leads_around_the_tunnel() {
     let (here, _there) = pair();
     full_tunnel(&here);

@@ -70,13 +70,16 @@ impl Server {
         (directory, handle, events)
     }
 
-    async fn accept_tls(&self) -> std::io::Result<TlsStream<TcpStream>> {
-        let (tcp, _) = timeout(PATIENCE, self.listener.accept()).await.expect("a client").unwrap();
-        self.tls.accept(tcp).await
+    async fn accept_tcp(&self) -> TcpStream {
+        timeout(PATIENCE, self.listener.accept()).await.expect("a client").unwrap().0
     }
 
-    async fn accept(&self) -> Client {
-        let tls = self.accept_tls().await.unwrap();
+    async fn accept_tls(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        self.tls.accept(self.accept_tcp().await).await
+    }
+
+    async fn accept_over(&self, tcp: TcpStream) -> Client {
+        let tls = self.tls.accept(tcp).await.unwrap();
         // The callback's type is the library's.
         #[allow(clippy::result_large_err, clippy::unnecessary_wraps)]
         let with_subprotocol =
@@ -90,7 +93,11 @@ impl Server {
 
     /// Accepts a client and says hello.
     async fn welcome(&self) -> Client {
-        let mut client = self.accept().await;
+        self.welcome_over(self.accept_tcp().await).await
+    }
+
+    async fn welcome_over(&self, tcp: TcpStream) -> Client {
+        let mut client = self.accept_over(tcp).await;
         let stun = vec!["0.0.0.0:3478".parse().unwrap(), "0.0.0.0:3479".parse().unwrap()];
         client.say(&ServerMessage::Hello { token: [7; 16], stun, offer_ttl: Duration::from_secs(120) }).await;
         client
@@ -253,6 +260,23 @@ async fn a_kick_asks_whether_the_connection_works_and_makes_another_one_beside_i
     assert!(matches!(second.hear().await, Some(ClientMessage::Ping { .. })));
 }
 
+/// A way to the server that is so slow is not begun from nothing because time is up for the former connection.
+#[tokio::test]
+async fn a_connection_that_is_under_way_when_the_former_is_given_up_goes_on() {
+    let server = Server::start().await;
+    let (_directory, handle, mut events) = server.connects();
+    let mut client = server.welcome().await;
+    let before = up(&mut events).await;
+    handle.kick();
+    assert!(matches!(client.hear().await, Some(ClientMessage::Ping { .. })));
+    let tcp = server.accept_tcp().await;
+    assert_eq!(client.hear().await, None, "the former is given up");
+    let mut client = server.welcome_over(tcp).await;
+    assert_eq!(up(&mut events).await, before);
+    handle.kick();
+    assert!(matches!(client.hear().await, Some(ClientMessage::Ping { .. })));
+}
+
 #[tokio::test]
 async fn a_connection_that_works_on_is_kept_while_no_other_comes_about() {
     let server = Server::start().await;
@@ -261,7 +285,7 @@ async fn a_connection_that_works_on_is_kept_while_no_other_comes_about() {
     up(&mut events).await;
     handle.kick();
     let Some(ClientMessage::Ping { id }) = client.hear().await else { panic!("no ping") };
-    let (tcp, _) = timeout(PATIENCE, server.listener.accept()).await.expect("a rival").unwrap();
+    let tcp = server.accept_tcp().await;
     drop(tcp);
     client.say(&ServerMessage::Pong { id }).await;
     let topic = membership().topic();

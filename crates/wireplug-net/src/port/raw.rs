@@ -1,7 +1,7 @@
 //! One raw UDP socket of one address family.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsRawFd as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -18,6 +18,7 @@ use super::filter::{self, Instruction};
 use super::packet::{build_udp, is_stun, parse_ipv4, parse_udp, set_checksum};
 use super::{Datagram, Outgoing, PortError};
 use crate::readiness::watch;
+use crate::source::{cannot_mark, source_towards};
 
 /// Receive buffer in bytes, of which the kernel makes twice as much and counts some 800 for each datagram: what 500 peers
 /// send at once when their daemon starts. More would only queue what a flood sends.
@@ -121,7 +122,10 @@ impl RawSocket {
             SocketAddr::V4(v4) => {
                 let from = match outgoing.source {
                     Some(IpAddr::V4(from)) => from,
-                    _ => source_towards(v4.into(), outgoing.fwmark)?,
+                    _ => match source_towards(v4.into(), outgoing.fwmark)? {
+                        IpAddr::V4(from) => from,
+                        IpAddr::V6(_) => return Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL)),
+                    },
                 };
                 set_checksum(&mut datagram, from, *v4.ip());
                 let control = ttl.as_ref().map(ControlMessage::Ipv4Ttl);
@@ -185,27 +189,6 @@ fn recv_v6(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
         ifindex: info.map_or(0, |info| info.ipi6_ifindex),
         payload: udp.payload.to_vec(),
     }))
-}
-
-/// Says what failed, and hides the code, which for a send would mean the firewall.
-fn cannot_mark(error: &io::Error) -> io::Error {
-    io::Error::new(
-        error.kind(),
-        format!("the device's fwmark cannot be set, it needs CAP_NET_ADMIN: {error}"),
-    )
-}
-
-/// The IPv4 address that routing will choose: what a connected UDP socket with that mark says. Nothing is sent.
-fn source_towards(to: SocketAddr, fwmark: u32) -> io::Result<Ipv4Addr> {
-    let probe = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-    if fwmark != 0 {
-        probe.set_mark(fwmark).map_err(|error| cannot_mark(&error))?;
-    }
-    probe.connect(&to.into())?;
-    match probe.local_addr()?.as_socket_ipv4() {
-        Some(from) => Ok(*from.ip()),
-        None => Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL)),
-    }
 }
 
 fn attach(socket: &Socket, program: &[Instruction]) -> io::Result<()> {

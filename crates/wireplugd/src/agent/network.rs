@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tracing::debug;
-use wireplug_net::{Addresses, Changes, HostAddress, Neighbours, Route, Routes};
+use wireplug_net::{Addresses, Changes, HostAddress, Route, Routes};
 
 use super::AgentError;
 
@@ -34,8 +34,6 @@ struct Way {
 pub(super) struct Network {
     addresses: Addresses,
     pub(super) routes: Routes,
-    /// `None` where the kernel tells nothing of them.
-    neighbours: Option<Neighbours>,
     changes: Option<Changes>,
 }
 
@@ -45,12 +43,7 @@ impl Network {
     /// # Errors
     /// Where netlink cannot be used at all.
     pub(super) fn open() -> Result<Self, AgentError> {
-        Ok(Self {
-            addresses: Addresses::new()?,
-            routes: Routes::new()?,
-            neighbours: Neighbours::new().ok(),
-            changes: Some(Changes::new()?),
-        })
+        Ok(Self { addresses: Addresses::new()?, routes: Routes::new()?, changes: Some(Changes::new()?) })
     }
 
     /// Waits until the kernel says that something changed. Cancel-safe.
@@ -101,11 +94,7 @@ impl Network {
         let Some(router) = way.gateway else {
             return Features::Whole(format!("link {}", way.interface).into_bytes());
         };
-        let known = match &self.neighbours {
-            Some(neighbours) => neighbours.link_address(router, way.ifindex).await.ok().flatten(),
-            None => None,
-        };
-        match known {
+        match self.routes.link_address(router, way.ifindex).await.ok().flatten() {
             Some(address) => Features::Whole(format!("router {router} at {address:02x?}").into_bytes()),
             None => Features::Partial(format!("router {router} by {}", way.interface).into_bytes()),
         }

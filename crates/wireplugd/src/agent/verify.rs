@@ -6,11 +6,11 @@
 //! or the NAT's own state would let the probe pass.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use wireplug_core::scheduler::Verdict;
-use wireplug_core::{Endpoint, Family};
+use wireplug_core::{Endpoint, Family, same_host};
 use wireplug_proto::rendezvous::Reason;
 use wireplug_strategy::Binding;
 
@@ -111,7 +111,7 @@ impl Verifications {
             if one.server != server || one.endpoint.family() != family || !waits {
                 return true;
             }
-            if !is_ours(one.endpoint.ip(), binding.mapped.ip()) {
+            if !same_host(one.endpoint.ip(), binding.mapped.ip()) {
                 let why = format!("the server sees us at {}", binding.mapped.ip());
                 let verdict = Verdict::Wrong { why };
                 acts.push(Act::Tell { generation: one.generation, endpoint: one.endpoint, verdict });
@@ -229,16 +229,6 @@ impl Stage {
             Self::Owning { .. } => None,
             Self::Asked { nonce, .. } | Self::Sent { nonce, .. } => Some(nonce),
         }
-    }
-}
-
-/// Whether a candidate's address is that from which the server saw us: for IPv6 in the same /64, since a host
-/// has several addresses there.
-fn is_ours(candidate: IpAddr, seen: IpAddr) -> bool {
-    match (candidate, seen.to_canonical()) {
-        (IpAddr::V4(candidate), IpAddr::V4(seen)) => candidate == seen,
-        (IpAddr::V6(candidate), IpAddr::V6(seen)) => candidate.segments()[..4] == seen.segments()[..4],
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
 }
 

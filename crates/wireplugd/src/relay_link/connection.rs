@@ -62,7 +62,7 @@ impl Task {
             while self.shared.channels().is_empty() {
                 self.shared.work.notified().await;
             }
-            let (why, lost) = match race(&self.shared.kicked, || connector.connect()).await {
+            let (why, lost) = match race(&self.shared.kicked, connector.begin(), || connector.begin()).await {
                 Err(error) => (error.to_string(), false),
                 Ok(connection) => {
                     info!(server = %url, "connected to the relay over TLS");

@@ -19,39 +19,42 @@ const SPREAD: Duration = Duration::from_secs(2);
 /// back do not all come at once.
 pub(crate) struct Backoff {
     next: Duration,
-    /// The next wait in its stead, as it is.
-    in_row: Option<Duration>,
+    /// Whether the next wait is [`SPREAD`] in its stead, as it is.
+    in_row: bool,
     random: ChaCha8Rng,
 }
 
 impl Backoff {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { next: FIRST, in_row: None, random: ChaCha8Rng::seed_from_u64(seed) }
+        Self { next: FIRST, in_row: false, random: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// The next wait after a try that failed, at least as long as the server asked for.
     pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let in_row = self.in_row.take();
-        let whole = in_row.unwrap_or(self.next);
+        let in_row = std::mem::take(&mut self.in_row);
+        let whole = if in_row { SPREAD } else { self.next };
         self.next = (whole * 2).min(LONGEST);
-        let wait = if in_row.is_some() { whole } else { whole.mul_f64(self.random.random_range(0.5..=1.0)) };
+        let wait = if in_row { whole } else { whole.mul_f64(self.random.random_range(0.5..=1.0)) };
         // It asks the same of all, and they shall not come back together either.
         let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
         wait.max(asked.mul_f64(self.random.random_range(1.0..=1.25)))
     }
 
     /// The wait after a connection was lost: others may have lost theirs at the same moment. Who then comes too early
-    /// comes again in the same order, so that they stay as far apart as they were spread.
+    /// comes again in the same order, so that they stay as far apart as they were spread. Where one connection after
+    /// another is lost, waits double all the same.
     pub(crate) fn lost(&mut self, asked: Option<Duration>) -> Duration {
+        let first = self.next == FIRST;
+        self.in_row = false;
         let wait = self.next(asked) + SPREAD.mul_f64(self.random.random_range(0.0..=1.0));
-        self.in_row = Some(SPREAD);
+        self.in_row = first;
         wait
     }
 
     /// Begins with short waits again.
     pub(crate) fn reset(&mut self) {
         self.next = FIRST;
-        self.in_row = None;
+        self.in_row = false;
     }
 }
 
@@ -68,6 +71,13 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next(None) <= FIRST);
+    }
+
+    #[test]
+    fn connections_that_are_made_and_lost_again_and_again_are_made_ever_more_rarely() {
+        let mut backoff = Backoff::new(1);
+        let waits: Vec<_> = (0..12).map(|_| backoff.lost(None)).collect();
+        assert!(waits[8..].iter().all(|wait| *wait >= LONGEST / 2), "{waits:?}");
     }
 
     #[test]

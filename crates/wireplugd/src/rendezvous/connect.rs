@@ -19,6 +19,7 @@ use tracing::debug;
 use wireplug_net::Resolver;
 use wireplug_proto::{relay, rendezvous};
 
+use super::race::Try;
 use crate::config::{ServerConfig, ServerUrl};
 use crate::state::State;
 use crate::tls::{self, WrongPin};
@@ -63,7 +64,7 @@ pub(crate) struct Ends {
 pub(crate) enum Outlook {
     /// Its address is not this host's any more: it is dead.
     Dead,
-    /// Its address still is, but packets to the server would be sent from another one now: likely dead.
+    /// Its address still is, but packets to the server would be sent from elsewhere now: likely dead.
     Doubtful,
     /// Nothing speaks against it; but the network behind the same address may be another one.
     Fair,
@@ -88,7 +89,8 @@ impl Ends {
             return Outlook::Dead;
         }
         match wireplug_net::source_towards(self.remote, self.fwmark) {
-            Ok(source) if source != local => Outlook::Doubtful,
+            // A host changes its addresses within an IPv6 network every day, and those of before still work.
+            Ok(source) if !wireplug_core::same_host(source, local) => Outlook::Doubtful,
             // Without a route now, the one of before may come back in a moment.
             Ok(_) | Err(_) => Outlook::Fair,
         }
@@ -227,6 +229,11 @@ impl Connector {
         let others = others.into_iter().filter(|ip| *ip != connected);
         let ends = Ends { local, remote, fwmark: self.fwmark };
         Ok(Connection { socket, server: std::iter::once(connected).chain(others).collect(), ends })
+    }
+
+    /// Begins a try of [`Connector::connect`].
+    pub(crate) fn begin(&self) -> Try<'_, Connection, ConnectError> {
+        Box::pin(self.connect())
     }
 
     /// A TCP connection, and all addresses known.

@@ -1,11 +1,12 @@
 //! The task behind a connection: connects, moves messages, waits, and begins again.
 
 use std::collections::BTreeSet;
-use std::pin::Pin;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::Error as WsError;
 use tokio_tungstenite::tungstenite::protocol::Message;
@@ -15,7 +16,7 @@ use wireplug_proto::rendezvous::{About, ServerMessage};
 
 use super::backoff::Backoff;
 use super::connect::{ConnectError, Connection, Connector, Outlook, Service, Socket};
-use super::race::race;
+use super::race::{Try, race};
 use super::{Event, Shared};
 use crate::config::{ServerConfig, ServerUrl};
 use crate::state::State;
@@ -54,17 +55,16 @@ pub(super) async fn run(
     };
     let mut backoff = Backoff::new(seed);
     let mut said = Said { url, reasons: BTreeSet::new() };
-    let mut rival = None;
+    // Of networks that change while a rival is under way.
+    let again = Notify::new();
+    let mut rival: Option<Rival<'_>> = None;
     let mut moved: Option<Instant> = None;
     loop {
-        let connected = if let Some(connection) = rival.take() {
-            Ok(connection)
-        } else {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                connected = race(&shared.kicked, || connector.connect()) => connected,
-            }
+        let first = rival.take().unwrap_or_else(|| connector.begin());
+        let connected = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            connected = race(&shared.kicked, first, || connector.begin()) => connected,
         };
         let (why, wait) = match connected {
             Err(error) => (error.to_string(), backoff.next(None)),
@@ -72,7 +72,8 @@ pub(super) async fn run(
                 moved = None;
                 let mut asked = None;
                 let began = Instant::now();
-                let ended = serve(&shared, connection, &connector, &stop, &mut said, &mut asked).await;
+                let ended =
+                    serve(&shared, connection, (&connector, &again), &stop, &mut said, &mut asked).await;
                 if began.elapsed() >= GOOD {
                     backoff.reset();
                 }
@@ -83,9 +84,10 @@ pub(super) async fn run(
                         shared.close("the network has changed; connecting again".to_owned(), true);
                         continue;
                     }
-                    Ended::Replaced(connection) => {
-                        shared.close("the network has changed; connected again".to_owned(), true);
-                        rival = Some(*connection);
+                    Ended::Replaced(by) => {
+                        moved = Some(Instant::now());
+                        shared.close("the network has changed; connecting again".to_owned(), true);
+                        rival = Some(by);
                         continue;
                     }
                     Ended::Lost(why) => (why, backoff.lost(asked)),
@@ -104,25 +106,25 @@ pub(super) async fn run(
 }
 
 /// Why a connection is no more.
-enum Ended {
+enum Ended<'a> {
     Stopped,
     Moved,
-    /// It did not show that it works on the new network before this one did.
-    Replaced(Box<Connection>),
+    /// It did not show that it works on the new network before this one did, or in time: this one may go on.
+    Replaced(Rival<'a>),
     Lost(String),
 }
 
-async fn serve(
+async fn serve<'a>(
     shared: &Shared,
     connection: Connection,
-    connector: &Connector,
+    (connector, again): (&'a Connector, &'a Notify),
     stop: &CancellationToken,
     said: &mut Said,
     asked: &mut Option<Duration>,
-) -> Ended {
+) -> Ended<'a> {
     let ends = connection.ends();
     let Connection { mut socket, server, .. } = connection;
-    let mut rival: Option<Rival<'_>> = None;
+    let mut rival: Option<Rival<'a>> = None;
     let lost = |why: &dyn std::fmt::Display| Ended::Lost(format!("the connection was lost: {why}"));
     shared.session().opened(now(), server);
     loop {
@@ -143,13 +145,17 @@ async fn serve(
                     Outlook::Fair => RIVAL_AFTER,
                 };
                 shared.session().kick(now());
-                rival = Some(Box::pin(async move {
-                    sleep(head_start).await;
-                    connector.connect().await
-                }));
+                if rival.is_some() {
+                    again.notify_one();
+                } else {
+                    rival = Some(Box::pin(async move {
+                        sleep(head_start).await;
+                        race(again, connector.begin(), || connector.begin()).await
+                    }));
+                }
             }
             connected = finished(&mut rival) => match connected {
-                Ok(connection) => return Ended::Replaced(Box::new(connection)),
+                Ok(connection) => return Ended::Replaced(Box::pin(ready(Ok(connection)))),
                 Err(error) => debug!(server = %said.url, %error, "no connection beside the one on trial"),
             },
             () = shared.work.notified() => {}
@@ -167,8 +173,10 @@ async fn serve(
             },
             () = until(due) => {
                 let result = shared.session().handle_timeout(now());
-                if let Err(why) = result {
-                    return lost(&why);
+                match (result, rival.take()) {
+                    (Ok(()), running) => rival = running,
+                    (Err(_), Some(running)) => return Ended::Replaced(running),
+                    (Err(why), None) => return lost(&why),
                 }
             }
         }
@@ -240,7 +248,7 @@ fn note(event: &Event, said: &mut Said, asked: &mut Option<Duration>) {
 }
 
 /// A connection that is made beside one that may not live.
-type Rival<'a> = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send + 'a>>;
+type Rival<'a> = Try<'a, Connection, ConnectError>;
 
 /// What came of a rival, if there is one; then there is none any more.
 async fn finished(rival: &mut Option<Rival<'_>>) -> Result<Connection, ConnectError> {

@@ -11,21 +11,25 @@ use tokio::time::Instant;
 /// an end all the same.
 const LET_TRY: Duration = Duration::from_millis(500);
 
-/// Does what `connect` does. When it is kicked meanwhile, because the network is another one, another try begins at once beside
-/// the one under way, which may have begun on either network. Fails when the last try has failed.
-pub(crate) async fn race<F, T, E>(kicked: &Notify, connect: impl Fn() -> F) -> Result<T, E>
-where
-    F: Future<Output = Result<T, E>>,
-{
-    let mut tries: Vec<(Instant, Pin<Box<F>>)> = vec![(Instant::now(), Box::pin(connect()))];
+/// One try to connect.
+pub(crate) type Try<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+
+/// Waits for the `first` try. When it is kicked meanwhile, because the network is another one, another try begins at once, by
+/// `connect`, beside the one under way, which may have begun on either network. Fails when the last try has failed.
+pub(crate) async fn race<'a, T, E>(
+    kicked: &Notify,
+    first: Try<'a, T, E>,
+    connect: impl Fn() -> Try<'a, T, E>,
+) -> Result<T, E> {
+    let mut tries = vec![(Instant::now(), first)];
     loop {
         tokio::select! {
             biased;
             () = kicked.notified() => {
                 if let [(began, _), _] = &tries[..] {
-                    tries.remove(usize::from(began.elapsed() < LET_TRY));
+                    drop(tries.remove(usize::from(began.elapsed() < LET_TRY)));
                 }
-                tries.push((Instant::now(), Box::pin(connect())));
+                tries.push((Instant::now(), connect()));
             }
             (done, index, _) = select_all(tries.iter_mut().map(|(_, one)| one)) => match done {
                 Err(_) if tries.len() > 1 => drop(tries.remove(index)),
@@ -46,13 +50,13 @@ mod tests {
     /// Tries by number: the nth takes `takes(n)` ms, and succeeds if that is so. Kicked each 100 ms, `kicks` times.
     async fn run(kicks: u32, takes: impl Fn(u64) -> (u64, bool)) -> (Result<u64, u64>, u128) {
         let (kicked, count, start) = (Notify::new(), AtomicU64::new(0), Instant::now());
-        let connect = || {
+        let connect = || -> Try<'_, u64, u64> {
             let number = count.fetch_add(1, Ordering::Relaxed);
             let (takes, succeeds) = takes(number);
-            async move {
+            Box::pin(async move {
                 sleep(Duration::from_millis(takes)).await;
                 if succeeds { Ok(number) } else { Err(number) }
-            }
+            })
         };
         let kicking = async {
             for _ in 0..kicks {
@@ -62,7 +66,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            done = race(&kicked, connect) => (done, start.elapsed().as_millis()),
+            done = race(&kicked, connect(), connect) => (done, start.elapsed().as_millis()),
             () = kicking => unreachable!(),
         }
     }

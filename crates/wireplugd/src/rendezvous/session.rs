@@ -216,12 +216,13 @@ impl Session {
         news.then_some(event)
     }
 
-    /// The network has changed: the connection must show that it works.
+    /// The network has changed: the connection must show that it works. Where it changes again and again, by the same time.
     pub(super) fn kick(&mut self, now: Instant) {
         let id = self.new_id();
         if let Some(pulse) = self.pulse() {
             pulse.send = Some(id);
-            pulse.urgent = Some((id, now + ANSWER_WITHIN));
+            let by = pulse.urgent.map_or(now + ANSWER_WITHIN, |(_, by)| by);
+            pulse.urgent = Some((id, by));
         }
     }
 

@@ -229,6 +229,17 @@ fn a_kick_wants_an_answer_soon() {
 }
 
 #[test]
+fn a_network_that_changes_again_and_again_saves_no_dead_connection() {
+    let now = Instant::now();
+    let (mut session, _) = up(now);
+    for ms in (0..2000).step_by(500) {
+        session.kick(now + Duration::from_millis(ms));
+        assert!(matches!(said(&mut session, now)[..], [ClientMessage::Ping { .. }]));
+    }
+    assert!(session.handle_timeout(now + ANSWER_WITHIN).is_err());
+}
+
+#[test]
 fn a_server_that_says_no_hello_is_given_up() {
     let now = Instant::now();
     let mut session = Session::default();

@@ -7,25 +7,9 @@ use futures_util::TryStreamExt as _;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 
-use crate::routes::to_io;
+use super::{Routes, to_io};
 
-/// Reads the neighbour table of this network namespace.
-#[derive(Debug, Clone)]
-pub struct Neighbours {
-    handle: rtnetlink::Handle,
-}
-
-impl Neighbours {
-    /// Opens a netlink connection; it closes with the last clone.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn new() -> io::Result<Self> {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        Ok(Self { handle })
-    }
-
+impl Routes {
     /// The link-layer address of a neighbour, such as a router's MAC address, if the kernel knows it now. It asks
     /// nobody.
     ///
@@ -33,16 +17,13 @@ impl Neighbours {
     /// What the system says.
     pub async fn link_address(&self, ip: IpAddr, ifindex: u32) -> io::Result<Option<Vec<u8>>> {
         let family = if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let table = self.handle.neighbours().get().set_address_family(family).execute();
-        let mut table = std::pin::pin!(table);
-        let mut found = None;
-        // Read to its end: what is left of a dump would be the next answer.
+        let mut table = std::pin::pin!(self.handle.neighbours().get().set_address_family(family).execute());
         while let Some(entry) = table.try_next().await.map_err(to_io)? {
             if entry.header.ifindex == ifindex && is_of(&entry, ip) {
-                found = found.or_else(|| link_address_of(&entry));
+                return Ok(link_address_of(&entry));
             }
         }
-        Ok(found)
+        Ok(None)
     }
 }
 
