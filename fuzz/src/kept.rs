@@ -8,11 +8,6 @@ use wireplugd::state::State;
 
 pub(crate) fn kept(data: &[u8]) {
     let key = KeptKey::derive(&PrivateKey::from_bytes([7; 32]));
-    // As it is on disk: whatever opens was sealed with this key, byte for byte.
-    if let Ok(opened) = key.open(data) {
-        let nonce = *data[1..].first_chunk::<24>().unwrap_or(&[0; 24]);
-        assert_eq!(key.open(&key.seal(&opened, nonce)), Ok(opened));
-    }
     // As it may have been sealed.
     let Some(kept) = decode_kept(data) else { return };
     assert!(kept.peers.len() <= MAX_KEPT_PEERS && kept.networks.len() <= MAX_KEPT_NETWORKS);
@@ -50,6 +45,11 @@ pub(crate) fn servers(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Ok(after) = State::text_after(&text, URL, [203, 0, 113, 1].into()) else { return };
     assert!(after.contains(URL), "the newest was forgotten");
-    assert!(after.matches("\"addresses\"").count() <= 16 + text.matches("addresses").count());
+    let count = |text: &str| {
+        let known: Option<serde_json::Value> = serde_json::from_str(text).ok();
+        known.and_then(|known| Some(known["servers"].as_object()?.len())).unwrap_or_default()
+    };
+    // What was too long already and brings no news is left.
+    assert!(count(&after) <= 16 || count(&after) == count(&text), "nothing was forgotten");
     assert_eq!(State::text_after(&after, URL, [203, 0, 113, 1].into()).ok(), Some(after), "it is not news");
 }

@@ -8,48 +8,42 @@
 //! sealed  = version (1 byte, 1) ‖ nonce (24 bytes) ‖ XChaCha20-Poly1305(seal, nonce, version, fields)
 //!
 //! message Kept    { repeated Peer peers = 1; repeated Network networks = 2; }
-//! message Peer    { bytes key = 1; fixed64 at = 2; repeated Candidate candidates = 3; }
-//! message Network { bytes id = 1; fixed64 at = 2; uint32 keepalive = 3; bool suspected = 4; bool on_trial = 5;
-//!                   uint32 failed_trials = 6; }
+//! message Peer    { bytes key = 1; repeated Candidate candidates = 2; }
+//! message Network { bytes id = 1; uint32 keepalive = 2; bool suspected = 3; bool on_trial = 4; uint32 failed_trials = 5; }
 //! ```
 //!
-//! `Candidate` is that of an offer, `at` is in seconds since 1970. Another private key cannot open it: then nothing is
-//! known.
+//! `Candidate` is that of an offer. Peers and networks are in the order in which they were last of use, the latest first.
+//! Another private key cannot open it: then nothing is known.
 
-use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
 use prost::Message as _;
 use sha2::Sha256;
-use wireplug_core::scheduler::Learnt;
+use wireplug_core::scheduler::{Learnt, MAX_GOOD};
 use wireplug_core::{PrivateKey, PublicKey, RemoteCandidate};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::envelope::{self, Unopened, VERSION, sealed_size};
 use crate::offer::CandidateFields;
 
-/// The version of this layout.
-const VERSION: u8 = 1;
 /// Domain of both keys; another version takes another.
 const SALT: &[u8] = b"wireplug kept v1";
-/// Bytes of a nonce of `XChaCha20`.
-const NONCE: usize = 24;
 
 /// The most peers that are kept: more than one interface has in practice.
 pub const MAX_KEPT_PEERS: usize = 2048;
 /// The most candidates that are kept of one peer.
-pub const MAX_KEPT_CANDIDATES: usize = 4;
+pub const MAX_KEPT_CANDIDATES: usize = MAX_GOOD;
 /// The most networks that are kept.
 pub const MAX_KEPT_NETWORKS: usize = 64;
-/// The longest sealed file in bytes that these limits allow: 53 and 62 for each candidate of a peer, 47 of a network.
+/// The longest sealed file in bytes that these limits allow: 44 and 62 for each candidate of a peer, 38 of a network.
 pub const MAX_KEPT: usize =
-    1 + NONCE + 16 + MAX_KEPT_PEERS * (53 + MAX_KEPT_CANDIDATES * 62) + MAX_KEPT_NETWORKS * 47;
+    sealed_size(MAX_KEPT_PEERS * (44 + MAX_KEPT_CANDIDATES * 62) + MAX_KEPT_NETWORKS * 38);
 
 /// What is kept of one interface.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Kept {
-    /// Where peers were reached, by key. At most [`MAX_KEPT_PEERS`].
+    /// Where peers were reached, the latest first. At most [`MAX_KEPT_PEERS`].
     pub peers: Vec<KeptPeer>,
-    /// What was learnt of networks. At most [`MAX_KEPT_NETWORKS`].
+    /// What was learnt of networks, the latest first. At most [`MAX_KEPT_NETWORKS`].
     pub networks: Vec<KeptNetwork>,
 }
 
@@ -58,8 +52,6 @@ pub struct Kept {
 pub struct KeptPeer {
     /// Whose.
     pub key: PublicKey,
-    /// When it was written, in seconds since 1970 by this machine's clock.
-    pub at: u64,
     /// Best first, at most [`MAX_KEPT_CANDIDATES`].
     pub candidates: Vec<RemoteCandidate>,
 }
@@ -69,8 +61,6 @@ pub struct KeptPeer {
 pub struct KeptNetwork {
     /// Which.
     pub id: NetworkId,
-    /// When it was written, in seconds since 1970 by this machine's clock.
-    pub at: u64,
     /// What was learnt.
     pub learnt: Learnt,
 }
@@ -123,14 +113,7 @@ impl KeptKey {
 
     /// Seals what is to be kept. `nonce` must be random and fresh for every call. What is beyond the limits is left out.
     pub fn seal(&self, kept: &Kept, nonce: [u8; 24]) -> Vec<u8> {
-        let plain = Zeroizing::new(encode(kept));
-        let cipher = XChaCha20Poly1305::new((&self.seal.0).into());
-        // Proof: XChaCha20-Poly1305 fails on 256 GiB or more only (RFC 8439 section 2.8); this is below MAX_KEPT.
-        #[expect(clippy::expect_used)]
-        let body = cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: &plain, aad: &[VERSION] })
-            .expect("less than 1 MiB is not too long");
-        [&[VERSION][..], &nonce, &body].concat()
+        envelope::seal(&self.seal.0, &[VERSION], nonce, &Zeroizing::new(encode(kept)))
     }
 
     /// Opens what [`KeptKey::seal`] sealed.
@@ -142,16 +125,11 @@ impl KeptKey {
         if sealed.len() > MAX_KEPT {
             return Err(size);
         }
-        let (version, rest) = sealed.split_first().ok_or(size.clone())?;
-        if *version != VERSION {
-            return Err(KeptError::Version(*version));
-        }
-        let (nonce, body) = rest.split_first_chunk::<NONCE>().ok_or(size)?;
-        let cipher = XChaCha20Poly1305::new((&self.seal.0).into());
-        let plain = cipher
-            .decrypt(&XNonce::from(*nonce), Payload { msg: body, aad: &[VERSION] })
-            .map_err(|_| KeptError::Foreign)?;
-        let plain = Zeroizing::new(plain);
+        let plain = envelope::open(&self.seal.0, &[VERSION], sealed).map_err(|why| match why {
+            Unopened::Size => size,
+            Unopened::Version(version) => KeptError::Version(version),
+            Unopened::Foreign => KeptError::Foreign,
+        })?;
         decode(&plain)
     }
 }
@@ -196,9 +174,7 @@ struct KeptFields {
 struct PeerFields {
     #[prost(bytes = "vec", tag = "1")]
     key: Vec<u8>,
-    #[prost(fixed64, tag = "2")]
-    at: u64,
-    #[prost(message, repeated, tag = "3")]
+    #[prost(message, repeated, tag = "2")]
     candidates: Vec<CandidateFields>,
 }
 
@@ -206,15 +182,13 @@ struct PeerFields {
 struct NetworkFields {
     #[prost(bytes = "vec", tag = "1")]
     id: Vec<u8>,
-    #[prost(fixed64, tag = "2")]
-    at: u64,
-    #[prost(uint32, tag = "3")]
+    #[prost(uint32, tag = "2")]
     keepalive: u32,
-    #[prost(bool, tag = "4")]
+    #[prost(bool, tag = "3")]
     suspected: bool,
-    #[prost(bool, tag = "5")]
+    #[prost(bool, tag = "4")]
     on_trial: bool,
-    #[prost(uint32, tag = "6")]
+    #[prost(uint32, tag = "5")]
     failed_trials: u32,
 }
 
@@ -222,12 +196,10 @@ impl From<&Kept> for KeptFields {
     fn from(kept: &Kept) -> Self {
         let peers = kept.peers.iter().take(MAX_KEPT_PEERS).map(|peer| PeerFields {
             key: peer.key.as_bytes().to_vec(),
-            at: peer.at,
             candidates: peer.candidates.iter().take(MAX_KEPT_CANDIDATES).map(CandidateFields::from).collect(),
         });
         let networks = kept.networks.iter().take(MAX_KEPT_NETWORKS).map(|network| NetworkFields {
             id: network.id.0.to_vec(),
-            at: network.at,
             keepalive: network.learnt.keepalive.into(),
             suspected: network.learnt.suspected,
             on_trial: network.learnt.on_trial,
@@ -243,7 +215,7 @@ impl From<KeptFields> for Kept {
             let key = PublicKey::from_bytes(peer.key.try_into().ok()?);
             let candidates = peer.candidates.into_iter().filter_map(CandidateFields::parse);
             let candidates = candidates.take(MAX_KEPT_CANDIDATES).collect();
-            Some(KeptPeer { key, at: peer.at, candidates })
+            Some(KeptPeer { key, candidates })
         });
         let networks = fields.networks.into_iter().filter_map(|network| {
             let learnt = Learnt {
@@ -252,7 +224,7 @@ impl From<KeptFields> for Kept {
                 on_trial: network.on_trial,
                 failed_trials: u8::try_from(network.failed_trials).ok()?,
             };
-            Some(KeptNetwork { id: NetworkId(network.id.try_into().ok()?), at: network.at, learnt })
+            Some(KeptNetwork { id: NetworkId(network.id.try_into().ok()?), learnt })
         });
         Self {
             peers: peers.take(MAX_KEPT_PEERS).collect(),

@@ -15,6 +15,7 @@
 //! Whatever is random (nonces, transaction ids, instance ids) is a parameter, so the same input gives the
 //! same bytes. Decoders accept any input, never panic, and allocate no more than the input is long.
 
+mod envelope;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod kept;

@@ -9,20 +9,13 @@
 //! The padding keeps the server from counting candidates. Whether an offer is newer than the last one is
 //! judged by its version, not here.
 
-use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use wireplug_core::Offer;
 use zeroize::Zeroizing;
 
+use crate::envelope::{self, Unopened, VERSION, sealed_size};
 use crate::offer;
 use crate::pair::{Pair, Side};
 
-/// The version of this layout.
-const VERSION: u8 = 1;
-/// Bytes of a nonce of `XChaCha20`.
-const NONCE: usize = 24;
-/// Bytes of a Poly1305 tag (RFC 8439 section 2.5).
-const TAG: usize = 16;
 /// Bytes of the length before the offer.
 const LENGTH: usize = 2;
 /// What a plaintext is padded to, in bytes: a few candidates, a usual host, and [`offer::MAX_ENCODED`].
@@ -59,18 +52,7 @@ impl Pair {
     /// At most [`MAX_SEALED`] bytes.
     pub fn seal(&self, offer: &Offer, nonce: [u8; 24]) -> Vec<u8> {
         let plain = pad(&Zeroizing::new(offer::encode(offer)));
-        let cipher = XChaCha20Poly1305::new(self.seal_out().into());
-        let aad = aad(self, self.side());
-        // Proof: XChaCha20-Poly1305 fails on 256 GiB or more only (RFC 8439 section 2.8); this is 2 KiB.
-        #[expect(clippy::expect_used)]
-        let body = cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: &plain, aad: &aad })
-            .expect("2 KiB are not too long");
-        let mut sealed = Vec::with_capacity(1 + NONCE + body.len());
-        sealed.push(VERSION);
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&body);
-        sealed
+        envelope::seal(self.seal_out(), &aad(self, self.side()), nonce, &plain)
     }
 
     /// Opens what the peer sealed.
@@ -79,25 +61,18 @@ impl Pair {
     /// [`OpenError`] says whether it was not the peer's or not to be understood; both mean: ignore it.
     pub fn open(&self, sealed: &[u8]) -> Result<Offer, OpenError> {
         let size = OpenError::Size(sealed.len());
-        let (version, rest) = sealed.split_first().ok_or(size.clone())?;
-        if *version != VERSION {
-            return Err(OpenError::Version(*version));
-        }
-        if !SIZES.iter().any(|plain| sealed_size(*plain) == sealed.len()) {
+        let can_be = SIZES.iter().any(|plain| sealed_size(*plain) == sealed.len());
+        if sealed.first() == Some(&VERSION) && !can_be {
             return Err(size);
         }
-        let (nonce, body) = rest.split_first_chunk::<NONCE>().ok_or(size)?;
-        let cipher = XChaCha20Poly1305::new(self.seal_in().into());
-        let aad = aad(self, self.side().other());
-        let plain = cipher
-            .decrypt(&XNonce::from(*nonce), Payload { msg: body, aad: &aad })
-            .map_err(|_| OpenError::Forged)?;
+        let opened = envelope::open(self.seal_in(), &aad(self, self.side().other()), sealed);
+        let plain = opened.map_err(|why| match why {
+            Unopened::Size => size,
+            Unopened::Version(version) => OpenError::Version(version),
+            Unopened::Foreign => OpenError::Forged,
+        })?;
         offer::decode(unpad(&plain)?).map_err(|_| OpenError::Malformed("its fields"))
     }
-}
-
-const fn sealed_size(plain: usize) -> usize {
-    1 + NONCE + plain + TAG
 }
 
 /// What is authenticated beside the offer.

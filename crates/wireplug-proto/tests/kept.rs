@@ -17,10 +17,10 @@ use wireplug_proto::kept::{
 const NONCE: [u8; 24] = [9; 24];
 
 const GOLDEN: &str = "\
-010909090909090909090909090909090909090909090909099dfb35c406f5a32ed209c6bc6a201751873b14ee675f6e5b0c\
-352c39fc3112bf260c8b28b0dafa1d1101be73205b9faae3a441ffa22ae2cd80243b8753778e05ddb88548590e85a8a67656\
-456ff951ce99b22842b2a4c30aef97336615e1a9a5084cfd1d01078989ceb07077b7abc65a734a601ec4c8fcf669ef9ac4d3\
-ed140442ad0ce7f2786fbb964d4bbbcf2dc6a8b1e848e86634757aa9cb24d24408888e4575";
+010909090909090909090909090909090909090909090909099df235c406f5a32ed209c6bc6a201751873b14ee675f6e5b0c\
+352c39fc3112bf260c8b28b3cc2250b101cf7430ad1da3fd6925e7d75f6d2da33f15e22823e176839884605814a3a2b65c56\
+456ff951c989739040a8aeab6584e2dfae6295c0a54722b0316368edfa10d9cbbfe27b0159decdf5f53a3f1c01705eb319a1\
+f29f213415ca1dc46a2722445a1ca98e77a00b";
 
 fn key(byte: u8) -> KeptKey {
     KeptKey::derive(&PrivateKey::from_bytes([byte; 32]))
@@ -39,13 +39,12 @@ fn kept() -> Kept {
     Kept {
         peers: vec![KeptPeer {
             key: PublicKey::from_bytes([5; 32]),
-            at: 1_800_000_000,
             candidates: vec![
                 candidate("203.0.113.7:51820", "direct", Tier::Direct),
                 candidate("[2a00::7]:40001", "hole-punch", Tier::Punched),
             ],
         }],
-        networks: vec![KeptNetwork { id: key(1).network(b"home"), at: 1_800_000_001, learnt: learnt() }],
+        networks: vec![KeptNetwork { id: key(1).network(b"home"), learnt: learnt() }],
     }
 }
 
@@ -84,11 +83,10 @@ fn the_longest_fits_and_what_is_beyond_is_left_out() {
         candidate("[2a00:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535", &"s".repeat(32), Tier::RelayTls);
     let peer = KeptPeer {
         key: PublicKey::from_bytes([255; 32]),
-        at: u64::MAX,
         candidates: vec![longest; MAX_KEPT_CANDIDATES + 1],
     };
     let learnt = Learnt { keepalive: u16::MAX, suspected: true, on_trial: true, failed_trials: 255 };
-    let network = KeptNetwork { id: key(1).network(b""), at: u64::MAX, learnt };
+    let network = KeptNetwork { id: key(1).network(b""), learnt };
     let kept = Kept { peers: vec![peer; MAX_KEPT_PEERS + 1], networks: vec![network; MAX_KEPT_NETWORKS + 1] };
     let sealed = key(1).seal(&kept, NONCE);
     assert!(sealed.len() <= MAX_KEPT, "{} of {MAX_KEPT}", sealed.len());
@@ -111,14 +109,12 @@ fn any_kept() -> impl Strategy<Value = Kept> {
             let tier = Tier::from_number(tier)?;
             Some(RemoteCandidate { endpoint, strategy: "x-1".parse().ok()?, tier, reach: Reach::Open })
         });
-    let peer = (any::<[u8; 32]>(), any::<u64>(), vec(candidate, 0..=MAX_KEPT_CANDIDATES));
-    let peer =
-        peer.prop_map(|(key, at, candidates)| KeptPeer { key: PublicKey::from_bytes(key), at, candidates });
-    let network = (vec(any::<u8>(), 0..40), any::<u64>(), any::<(u16, bool, bool, u8)>());
+    let peer = (any::<[u8; 32]>(), vec(candidate, 0..=MAX_KEPT_CANDIDATES));
+    let peer = peer.prop_map(|(key, candidates)| KeptPeer { key: PublicKey::from_bytes(key), candidates });
+    let network = (vec(any::<u8>(), 0..40), any::<(u16, bool, bool, u8)>());
     let network =
-        network.prop_map(|(features, at, (keepalive, suspected, on_trial, failed_trials))| KeptNetwork {
+        network.prop_map(|(features, (keepalive, suspected, on_trial, failed_trials))| KeptNetwork {
             id: key(1).network(&features),
-            at,
             learnt: Learnt { keepalive, suspected, on_trial, failed_trials },
         });
     (vec(peer, 0..5), vec(network, 0..5)).prop_map(|(peers, networks)| Kept { peers, networks })

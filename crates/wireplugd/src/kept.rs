@@ -1,14 +1,17 @@
 //! What is kept of an interface over restarts, sealed with its own key: where its peers were last reached, and what was
 //! learnt of the networks that this machine has been in.
 //!
-//! [`Keeper`] has no clock and writes nothing by itself: [`Keeper::due`] says when there is something to write, and
-//! [`Keeper::take`] gives what writes it. It is written when it changes, so never for a tunnel that is settled.
+//! [`Keeper`] has no clock and writes nothing by itself: [`Keeper::due`] says when there is something to write,
+//! [`Keeper::take`] gives it, and [`write_all`] writes it. It is written when it changes, so never for a tunnel that is
+//! settled. What was not of use for the longest time is forgotten first; no wall clock, which may be wrong, has a say in it.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use tracing::{debug, warn};
 use wireplug_core::scheduler::Learnt;
 use wireplug_core::{PrivateKey, PublicKey, RemoteCandidate};
@@ -21,34 +24,30 @@ use crate::interface::InterfaceName;
 
 /// After the first change others are waited for: at a start, all peers are found within seconds.
 const GATHER: Duration = Duration::from_secs(5);
-/// What was not found again for so long is of no use: addresses of homes live for months, those of networks less.
-const MAX_AGE_S: u64 = 180 * 24 * 3600;
+/// After so long what could not be written is tried again: a full disk has room again some day.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// What is known of one interface's peers and networks.
 #[derive(Debug)]
 pub struct Keeper {
     path: PathBuf,
     key: Arc<KeptKey>,
-    peers: BTreeMap<PublicKey, (u64, Vec<RemoteCandidate>)>,
-    networks: BTreeMap<NetworkId, (u64, Learnt)>,
+    kept: Kept,
     write_at: Option<Instant>,
-    /// Held while it is written, so that the latest is written last; tells whether it ever failed.
-    failed: Arc<Mutex<bool>>,
 }
 
 /// Something to write. It blocks.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Writing {
     path: PathBuf,
     key: Arc<KeptKey>,
     kept: Kept,
-    failed: Arc<Mutex<bool>>,
 }
 
 impl Keeper {
-    /// Reads what an earlier run kept of this interface, in `kept/INTERFACE` of [`files::state_directory`]. `wall`: seconds
-    /// since 1970. What another private key sealed is nobody's any more.
-    pub fn open(state: &Path, interface: &InterfaceName, own: &PrivateKey, wall: u64) -> Self {
+    /// Reads what an earlier run kept of this interface, in `kept/INTERFACE` of [`files::state_directory`]. What another
+    /// private key sealed is nobody's any more. Waits for the disk.
+    pub fn open(state: &Path, interface: &InterfaceName, own: &PrivateKey) -> Self {
         let path = state.join("kept").join(interface.as_str());
         let key = KeptKey::derive(own);
         let kept = match files::read_bytes_bounded(&path, MAX_KEPT as u64) {
@@ -62,23 +61,13 @@ impl Keeper {
                 Kept::default()
             }
         };
-        // A clock that went back makes it fresh: that is harmless, everything is proven before it is used.
-        let fresh = |at: u64| wall.saturating_sub(at) <= MAX_AGE_S;
-        let peers = kept.peers.into_iter().filter(|peer| fresh(peer.at));
-        let networks = kept.networks.into_iter().filter(|network| fresh(network.at));
-        Self {
-            path,
-            key: Arc::new(key),
-            peers: peers.map(|peer| (peer.key, (peer.at, peer.candidates))).collect(),
-            networks: networks.map(|network| (network.id, (network.at, network.learnt))).collect(),
-            write_at: None,
-            failed: Arc::default(),
-        }
+        Self { path, key: Arc::new(key), kept, write_at: None }
     }
 
     /// Where a peer was last reached; empty where that is not known.
-    pub fn candidates(&self, peer: &PublicKey) -> Vec<RemoteCandidate> {
-        self.peers.get(peer).map(|(_, candidates)| candidates.clone()).unwrap_or_default()
+    pub fn candidates(&self, peer: &PublicKey) -> &[RemoteCandidate] {
+        let known = self.kept.peers.iter().find(|known| known.key == *peer);
+        known.map_or(&[], |known| &known.candidates)
     }
 
     /// The name of the network that these bytes tell from others.
@@ -88,31 +77,37 @@ impl Keeper {
 
     /// What was learnt of a network; of a new one, nothing.
     pub fn learnt(&self, network: &NetworkId) -> Learnt {
-        self.networks.get(network).map(|(_, learnt)| *learnt).unwrap_or_default()
+        let known = self.kept.networks.iter().find(|known| known.id == *network);
+        known.map(|known| known.learnt).unwrap_or_default()
     }
 
     /// A peer was reached at these.
-    pub fn keep_candidates(
-        &mut self,
-        now: Instant,
-        wall: u64,
-        peer: PublicKey,
-        candidates: Vec<RemoteCandidate>,
-    ) {
-        self.peers.insert(peer, (wall, candidates));
-        forget_oldest(&mut self.peers, MAX_KEPT_PEERS);
-        self.changed(now);
+    pub fn keep_candidates(&mut self, now: Instant, peer: PublicKey, candidates: Vec<RemoteCandidate>) {
+        let latest = KeptPeer { key: peer, candidates };
+        let changed = put_first(&mut self.kept.peers, latest, MAX_KEPT_PEERS, |one| one.key == peer);
+        self.note(now, changed);
     }
 
     /// This was learnt of a network. What all networks have is not kept.
-    pub fn keep_learnt(&mut self, now: Instant, wall: u64, network: NetworkId, learnt: Learnt) {
-        if learnt == Learnt::default() {
-            self.networks.remove(&network);
+    pub fn keep_learnt(&mut self, now: Instant, network: NetworkId, learnt: Learnt) {
+        let networks = &mut self.kept.networks;
+        let is = |one: &KeptNetwork| one.id == network;
+        let changed = if learnt == Learnt::default() {
+            let before = networks.len();
+            networks.retain(|one| !is(one));
+            networks.len() != before
         } else {
-            self.networks.insert(network, (wall, learnt));
-            forget_oldest(&mut self.networks, MAX_KEPT_NETWORKS);
+            put_first(networks, KeptNetwork { id: network, learnt }, MAX_KEPT_NETWORKS, is)
+        };
+        self.note(now, changed);
+    }
+
+    /// We are in this network again: it is not forgotten before others.
+    pub fn is_in(&mut self, now: Instant, network: NetworkId) {
+        let learnt = self.learnt(&network);
+        if learnt != Learnt::default() {
+            self.keep_learnt(now, network, learnt);
         }
-        self.changed(now);
     }
 
     /// When there is something to write.
@@ -123,44 +118,76 @@ impl Keeper {
     /// What is to be written by now, or at all where `now` is `None`, because it is the end.
     pub fn take(&mut self, now: Option<Instant>) -> Option<Writing> {
         self.write_at.take_if(|at| now.is_none_or(|now| *at <= now))?;
-        let peers = self.peers.iter().map(|(key, (at, candidates))| KeptPeer {
-            key: *key,
-            at: *at,
-            candidates: candidates.clone(),
-        });
-        let networks =
-            self.networks.iter().map(|(id, (at, learnt))| KeptNetwork { id: *id, at: *at, learnt: *learnt });
-        let kept = Kept { peers: peers.collect(), networks: networks.collect() };
-        let (path, key, failed) = (self.path.clone(), Arc::clone(&self.key), Arc::clone(&self.failed));
-        Some(Writing { path, key, kept, failed })
+        Some(Writing { path: self.path.clone(), key: Arc::clone(&self.key), kept: self.kept.clone() })
     }
 
-    fn changed(&mut self, now: Instant) {
-        self.write_at.get_or_insert(now + GATHER);
+    /// What was taken cannot be written now: it is due again later.
+    pub fn later(&mut self, now: Instant) {
+        self.note(now, true);
     }
-}
 
-impl Writing {
-    /// Writes it; waits for the disk. `nonce` must be random. That it cannot be written is said once and never fatal.
-    pub fn write(self, nonce: [u8; 24]) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let sealed = self.key.seal(&self.kept, nonce);
-        if let Err(error) = files::write_atomically(&self.path, &sealed)
-            && !std::mem::replace(&mut *failed, true)
-        {
-            warn!(
-                file = %self.path.display(), %error,
-                "cannot keep where peers were reached; after a restart they are found through the server only"
-            );
+    fn note(&mut self, now: Instant, changed: bool) {
+        if changed {
+            self.write_at.get_or_insert(now + GATHER);
         }
     }
 }
 
-fn forget_oldest<K: Ord + Copy, V>(entries: &mut BTreeMap<K, (u64, V)>, most: usize) {
-    while entries.len() > most {
-        let oldest = entries.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| *key);
-        oldest.map(|key| entries.remove(&key));
+impl Writing {
+    /// Writes it; waits for the disk. `nonce` must be random.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&self, nonce: [u8; 24]) -> std::io::Result<()> {
+        files::write_atomically(&self.path, &self.key.seal(&self.kept, nonce))
     }
+}
+
+/// Writes one after another what is sent, until there is no sender any more: so the latest is written last. What could not be
+/// written is tried again until there is something later. That it cannot is said once and never fatal.
+pub async fn write_all(mut writings: mpsc::Receiver<Writing>, nonce: fn() -> [u8; 24]) {
+    let mut failed: Option<Writing> = None;
+    let mut told = false;
+    loop {
+        let writing = tokio::select! {
+            biased;
+            later = writings.recv() => match later {
+                Some(later) => later,
+                None => return,
+            },
+            () = sleep(AGAIN), if failed.is_some() => match failed.take() {
+                Some(again) => again,
+                None => continue,
+            },
+        };
+        let (path, again) = (writing.path.clone(), writing.clone());
+        let written = spawn_blocking(move || writing.write(nonce())).await;
+        failed = match written {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => {
+                if !std::mem::replace(&mut told, true) {
+                    warn!(
+                        file = %path.display(), %error,
+                        "cannot keep where peers were reached; after a restart they are found through the server only"
+                    );
+                }
+                Some(again)
+            }
+            // The runtime ends.
+            Err(_) => return,
+        };
+    }
+}
+
+/// Puts an entry before all others, in the place of the one that `is` it already. Says whether anything is another now.
+fn put_first<T: PartialEq>(entries: &mut Vec<T>, entry: T, most: usize, is: impl Fn(&T) -> bool) -> bool {
+    if entries.first() == Some(&entry) {
+        return false;
+    }
+    entries.retain(|one| !is(one));
+    entries.insert(0, entry);
+    entries.truncate(most);
+    true
 }
 
 #[cfg(test)]
@@ -172,7 +199,6 @@ mod tests {
     use super::*;
 
     const PEER: PublicKey = PublicKey::from_bytes([7; 32]);
-    const WALL: u64 = 1_800_000_000;
     const SHORT: Learnt = Learnt { keepalive: 12, suspected: true, on_trial: false, failed_trials: 3 };
 
     fn candidate(port: u16) -> RemoteCandidate {
@@ -185,29 +211,31 @@ mod tests {
         }
     }
 
-    fn open(state: &Path, key: u8, wall: u64) -> Keeper {
-        Keeper::open(state, &"wg0".parse().unwrap(), &PrivateKey::from_bytes([key; 32]), wall)
+    fn peer(number: usize) -> PublicKey {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&number.to_be_bytes());
+        PublicKey::from_bytes(key)
+    }
+
+    fn open(state: &Path, key: u8) -> Keeper {
+        Keeper::open(state, &"wg0".parse().unwrap(), &PrivateKey::from_bytes([key; 32]))
     }
 
     #[test]
     fn it_survives_a_restart_and_only_the_same_key_reads_it() {
         let state = tempfile::tempdir().unwrap();
         let now = Instant::now();
-        let mut keeper = open(state.path(), 1, WALL);
+        let mut keeper = open(state.path(), 1);
         let home = keeper.network(b"home");
-        keeper.keep_candidates(now, WALL, PEER, vec![candidate(9)]);
-        keeper.keep_learnt(now, WALL, home, SHORT);
-        keeper.take(None).unwrap().write([3; 24]);
-        let again = open(state.path(), 1, WALL + 10);
-        assert_eq!((again.candidates(&PEER), again.learnt(&home)), (vec![candidate(9)], SHORT));
+        keeper.keep_candidates(now, PEER, vec![candidate(9)]);
+        keeper.keep_learnt(now, home, SHORT);
+        keeper.take(None).unwrap().write([3; 24]).unwrap();
+        let again = open(state.path(), 1);
+        assert_eq!((again.candidates(&PEER), again.learnt(&home)), (&[candidate(9)][..], SHORT));
         assert_eq!(again.learnt(&again.network(b"elsewhere")), Learnt::default());
-        let other = open(state.path(), 2, WALL + 10);
-        assert_eq!((other.candidates(&PEER), other.learnt(&home)), (vec![], Learnt::default()));
+        let other = open(state.path(), 2);
+        assert_eq!((other.candidates(&PEER), other.learnt(&home)), (&[][..], Learnt::default()));
         assert_ne!(other.network(b"home"), home);
-        let old = open(state.path(), 1, WALL + MAX_AGE_S + 1);
-        assert_eq!((old.candidates(&PEER), old.learnt(&home)), (vec![], Learnt::default()));
-        let clock_went_back = open(state.path(), 1, 0);
-        assert_eq!(clock_went_back.candidates(&PEER), [candidate(9)]);
         let file = state.path().join("kept/wg0");
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         let bytes = std::fs::read(file).unwrap();
@@ -219,55 +247,83 @@ mod tests {
     fn it_is_written_some_seconds_after_a_change_and_not_without_one() {
         let state = tempfile::tempdir().unwrap();
         let now = Instant::now();
-        let mut keeper = open(state.path(), 1, WALL);
+        let mut keeper = open(state.path(), 1);
         assert!(keeper.due().is_none() && keeper.take(Some(now)).is_none() && keeper.take(None).is_none());
-        keeper.keep_candidates(now, WALL, PEER, vec![candidate(9)]);
-        keeper.keep_candidates(now + GATHER / 2, WALL, PEER, vec![candidate(10)]);
+        keeper.keep_candidates(now, PEER, vec![candidate(9)]);
+        keeper.keep_candidates(now + GATHER / 2, PEER, vec![candidate(10)]);
         assert_eq!(keeper.due(), Some(now + GATHER));
         assert!(keeper.take(Some(now + GATHER / 2)).is_none());
         assert!(keeper.take(Some(now + GATHER)).is_some());
-        assert!(keeper.due().is_none());
+        keeper.keep_candidates(now + GATHER, PEER, vec![candidate(10)]);
+        let elsewhere = keeper.network(b"elsewhere");
+        keeper.keep_learnt(now + GATHER, elsewhere, Learnt::default());
+        keeper.is_in(now + GATHER, elsewhere);
+        assert_eq!(keeper.due(), None, "it is no news");
+        keeper.later(now + GATHER);
+        assert_eq!(keeper.due(), Some(now + 2 * GATHER));
     }
 
     #[test]
-    fn the_oldest_go_and_what_all_networks_have_is_not_kept() {
+    fn what_was_of_no_use_for_longest_goes_and_what_all_networks_have_is_not_kept() {
         let state = tempfile::tempdir().unwrap();
         let now = Instant::now();
-        let mut keeper = open(state.path(), 1, WALL);
-        for number in 0..=MAX_KEPT_PEERS {
-            let mut key = [0; 32];
-            key[..8].copy_from_slice(&number.to_be_bytes());
-            keeper.keep_candidates(now, WALL + number as u64, PublicKey::from_bytes(key), vec![candidate(9)]);
+        let mut keeper = open(state.path(), 1);
+        let network = |number: usize| open(state.path(), 1).network(&number.to_be_bytes());
+        for number in 0..MAX_KEPT_PEERS {
+            keeper.keep_candidates(now, peer(number), vec![candidate(9)]);
         }
-        let network = |number: usize| open(state.path(), 1, WALL).network(&number.to_be_bytes());
-        for number in 0..=MAX_KEPT_NETWORKS {
-            keeper.keep_learnt(now, WALL + number as u64, network(number), SHORT);
+        for number in 0..MAX_KEPT_NETWORKS {
+            keeper.keep_learnt(now, network(number), SHORT);
         }
-        assert_eq!((keeper.peers.len(), keeper.networks.len()), (MAX_KEPT_PEERS, MAX_KEPT_NETWORKS));
-        assert_eq!(keeper.candidates(&PublicKey::from_bytes([0; 32])), []);
-        assert_eq!(keeper.learnt(&network(0)), Learnt::default());
-        keeper.keep_learnt(now, WALL, network(5), Learnt::default());
-        assert_eq!(keeper.networks.len(), MAX_KEPT_NETWORKS - 1);
-        keeper.take(None).unwrap().write([3; 24]);
-        assert_eq!(open(state.path(), 1, WALL).peers.len(), MAX_KEPT_PEERS);
+        // The first of all are of use again, also in a later run, and so are not the next to go.
+        keeper.take(None).unwrap().write([3; 24]).unwrap();
+        let mut keeper = open(state.path(), 1);
+        keeper.keep_candidates(now, peer(0), vec![candidate(9)]);
+        keeper.is_in(now, network(0));
+        keeper.keep_candidates(now, peer(MAX_KEPT_PEERS), vec![candidate(9)]);
+        keeper.keep_learnt(now, network(MAX_KEPT_NETWORKS), SHORT);
+        let lengths = (keeper.kept.peers.len(), keeper.kept.networks.len());
+        assert_eq!(lengths, (MAX_KEPT_PEERS, MAX_KEPT_NETWORKS));
+        assert!(!keeper.candidates(&peer(0)).is_empty() && keeper.candidates(&peer(1)).is_empty());
+        assert_eq!([0, 1].map(|number| keeper.learnt(&network(number))), [SHORT, Learnt::default()]);
+        keeper.keep_learnt(now, network(5), Learnt::default());
+        assert_eq!(keeper.kept.networks.len(), MAX_KEPT_NETWORKS - 1);
     }
 
     #[test]
-    fn a_disk_that_cannot_be_written_is_not_fatal_and_junk_is_nothing() {
+    fn junk_is_nothing() {
         let state = tempfile::tempdir().unwrap();
-        let file = state.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        let mut keeper = open(&file, 1, WALL);
-        for port in [9, 10] {
-            keeper.keep_candidates(Instant::now(), WALL, PEER, vec![candidate(port)]);
-            keeper.take(None).unwrap().write([3; 24]);
-            assert_eq!(keeper.candidates(&PEER), [candidate(port)]);
-        }
-        assert!(*keeper.failed.lock().unwrap());
         std::fs::create_dir(state.path().join("kept")).unwrap();
         for junk in [&b""[..], b"\x01", b"\x02\x03", &[1; 100], &vec![1; MAX_KEPT + 1]] {
             std::fs::write(state.path().join("kept/wg0"), junk).unwrap();
-            assert_eq!(open(state.path(), 1, WALL).peers.len(), 0);
+            assert_eq!(open(state.path(), 1).kept, Kept::default());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_latest_is_written_last_and_a_disk_that_was_full_is_tried_again() {
+        let state = tempfile::tempdir().unwrap();
+        // Where the directory is to be, there is a file.
+        let in_the_way = state.path().join("kept");
+        std::fs::write(&in_the_way, "").unwrap();
+        let (sender, receiver) = mpsc::channel(4);
+        let writer = tokio::spawn(write_all(receiver, || [3; 24]));
+        let mut keeper = open(state.path(), 1);
+        for port in [9, 10] {
+            keeper.keep_candidates(Instant::now(), PEER, vec![candidate(port)]);
+            sender.send(keeper.take(None).unwrap()).await.unwrap();
+        }
+        sleep(AGAIN / 2).await;
+        assert_eq!(open(state.path(), 1).kept, Kept::default());
+        std::fs::remove_file(in_the_way).unwrap();
+        sleep(AGAIN).await;
+        while !state.path().join("kept/wg0").exists() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        keeper.keep_candidates(Instant::now(), PEER, vec![candidate(11)]);
+        sender.send(keeper.take(None).unwrap()).await.unwrap();
+        drop(sender);
+        writer.await.unwrap();
+        assert_eq!(open(state.path(), 1).candidates(&PEER), [candidate(11)]);
     }
 }

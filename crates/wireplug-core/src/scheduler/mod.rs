@@ -58,6 +58,7 @@ pub use keepalive::Learnt;
 pub use ranking::Ranking;
 pub use status::{PeerStatus, Reason, State};
 pub use trying::Trying;
+pub use tuning::MAX_GOOD;
 
 use crate::{Candidate, Endpoint, Mapping, PublicKey, TransactionId};
 use keepalive::Lifetimes;

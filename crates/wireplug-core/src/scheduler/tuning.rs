@@ -262,7 +262,7 @@ pub(super) const MAX_REFLEXIVE: usize = 8;
 
 /// The last good candidates of a peer: those of home and of the office, of both families. More would be checked, and one
 /// after another set unproven, while the server is away.
-pub(super) const MAX_GOOD: usize = 4;
+pub const MAX_GOOD: usize = 4;
 
 /// Offers of this many runs of a peer's daemon are kept: an old one that is replayed cannot push the
 /// true one out.

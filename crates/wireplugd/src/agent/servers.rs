@@ -210,16 +210,15 @@ impl Servers {
         owners.next().map(|(_, token, _)| *token)
     }
 
-    /// Whether it is a server's second address, to which nothing must be sent while a probe is on its way.
-    pub(super) fn is_secondary(&self, address: SocketAddr) -> bool {
-        self.up_ones().any(|(_, _, stun)| has_secondary(stun, address))
-    }
-
-    /// Whether it is the second address of a server that will be up again in a moment, and may be asked for probes then.
-    pub(super) fn is_secondary_of_kept(&self, address: SocketAddr) -> bool {
-        self.all.iter().any(|server| match &server.standing {
-            Standing::Up { .. } => false,
-            Standing::Down { kept, .. } => has_secondary(kept, address),
+    /// Whether it is a server's second address to which nothing must be sent now: while it is `probing`, and while it is away
+    /// and will be up again in a moment, when it may be asked for a probe.
+    pub(super) fn holds_back(&self, address: SocketAddr, probing: bool) -> bool {
+        self.all.iter().any(|server| {
+            let (stun, holds) = match &server.standing {
+                Standing::Up { stun, .. } => (stun, probing),
+                Standing::Down { kept, .. } => (kept, true),
+            };
+            holds && stun.iter().any(|one| one.secondary == Some(address))
         })
     }
 
@@ -234,10 +233,6 @@ impl Servers {
             Standing::Down { .. } => None,
         })
     }
-}
-
-fn has_secondary(stun: &[StunServer], address: SocketAddr) -> bool {
-    stun.iter().any(|one| one.secondary == Some(address))
 }
 
 /// The first address at which a server answers STUN in a family.

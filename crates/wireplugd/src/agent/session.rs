@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 use wireplug_core::scheduler::{Input, Scheduler, SchedulerConfig, State};
 use wireplug_core::{PublicKey, StrategyName};
-use wireplug_net::{Device, DeviceState, Resolver, Sleeps, boottime, monotonic};
+use wireplug_net::{Datagram, Device, DeviceState, PortError, Resolver, Sleeps, boottime, monotonic};
 use wireplug_proto::rendezvous::Reason as Refusal;
 use wireplug_strategy::{Host, Situation};
 
@@ -33,15 +33,16 @@ use super::port::Port;
 use super::relays::Relays;
 use super::servers::{ServerEvent, Servers};
 use super::verify::{Fresh, Verifications};
-use super::wishes::Wishes;
+use super::wishes::{Wish, Wishes};
 use super::{AgentConfig, AgentError, report};
 use crate::config::InterfaceConfig;
 use crate::control::Request;
 use crate::files;
-use crate::kept::Keeper;
+use crate::kept::{self, Keeper, Writing};
 use crate::memory::Memory;
 use crate::record::RecordFile;
-use crate::strategies::{self, EventQueue, Lives, Runner};
+use crate::rendezvous::Event as Said;
+use crate::strategies::{self, EventQueue, Found, Lives, Runner};
 use keep::Whereabouts;
 use situation::Shown;
 use stun::{Held, Ticket};
@@ -92,7 +93,25 @@ pub(super) struct Session<'a> {
     sleeps: Sleeps,
     naps: Naps,
     keeper: Keeper,
+    writings: mpsc::Sender<Writing>,
     whereabouts: Whereabouts,
+}
+
+/// One thing that happened.
+enum Happened {
+    Device(News),
+    Datagram(Result<Datagram, PortError>),
+    Server(usize, Said),
+    Strategy(Found),
+    Question(Question),
+    Wish(Wish),
+    Link(LinkEvent),
+    Request(Request),
+    /// The config may be another one.
+    Config,
+    /// The kernel told of a change of links, addresses, routes or rules.
+    Network,
+    Timer,
 }
 
 /// Where everything comes from that happens.
@@ -156,6 +175,12 @@ pub(super) async fn run(
     let (servers, server_events) = Servers::open(&config.servers, state.fwmark);
     let (legs, link_events) = Legs::new(config.servers.clone(), state.fwmark);
 
+    let (interface, own) = (config.interface.clone(), state.private_key.clone());
+    let read = move || Keeper::open(&files::state_directory(), &interface, &own);
+    let Ok(keeper) = tokio::task::spawn_blocking(read).await else { return Ok(End::Stopped) };
+    let (writings, to_write) = mpsc::channel(4);
+    let writer = tokio::spawn(kept::write_all(to_write, random));
+
     let mut session = Session {
         scheduler: Scheduler::new(SchedulerConfig {
             own: state.public_key,
@@ -189,27 +214,31 @@ pub(super) async fn run(
         looks: Looks::default(),
         sleeps: Sleeps::new(boottime(), monotonic()),
         naps: Naps::default(),
-        keeper: Keeper::open(&files::state_directory(), &config.interface, &state.private_key, keep::wall()),
+        keeper,
+        writings,
         whereabouts: Whereabouts::default(),
         config,
         state,
         network,
         place,
     };
-    session.follow_peers();
+    let peers = session.follow_peers();
     // A keepalive of the last run is that of this network.
     session.find_whereabouts().await;
     session.scheduler.handle(now(), Input::Device(view));
-    session.recall_candidates();
+    session.recall_candidates(&peers);
     session.settle().await;
     session.runner.follow(&session.settings.strategies);
 
     let sources = Sources { news, events, questions, wishes, server_events, link_events, requests };
     let end = session.event_loop(sources).await;
 
-    session.keep_the_rest().await;
-    let Session { runner, servers, pairs, relays, jobs, .. } = session;
-    runner.stop().await;
+    session.keep_the_rest();
+    let Session { runner, servers, pairs, relays, jobs, writings, .. } = session;
+    drop(writings);
+    // The disk may take so long and no longer.
+    let written = tokio::time::timeout(Duration::from_secs(1), writer);
+    drop(tokio::join!(runner.stop(), written));
     // To leave a topic gives its place at a relay back, which a tunnel may go on over while there is no daemon. So these
     // end with the connection.
     let stopped = matches!(end, End::Stopped);
@@ -244,28 +273,38 @@ impl Session<'_> {
         let stop = self.config.stop.clone();
         loop {
             let timer = tokio::time::sleep_until(self.next_timer().into());
-            tokio::select! {
+            let happened = tokio::select! {
                 () = stop.cancelled() => return End::Stopped,
-                Some(news) = news.recv() => if let Some(end) = self.device_news(news) { return end },
-                datagram = self.port.recv() => match datagram {
-                    Ok(datagram) => {
-                        self.notice_sleep();
-                        self.datagrams(datagram).await;
+                Some(news) = news.recv() => Happened::Device(news),
+                datagram = self.port.recv() => Happened::Datagram(datagram),
+                Some((server, event)) = server_events.recv() => Happened::Server(server, event),
+                found = events.recv() => Happened::Strategy(found),
+                Some(question) = questions.recv() => Happened::Question(question),
+                wish = wishes.recv() => Happened::Wish(wish),
+                Some(event) = link_events.recv() => Happened::Link(event),
+                Some(request) = requests.recv() => Happened::Request(request),
+                Ok(()) = self.configs.changed() => Happened::Config,
+                () = self.network.changed() => Happened::Network,
+                () = timer => Happened::Timer,
+            };
+            self.notice_sleep();
+            match happened {
+                Happened::Device(news) => {
+                    if let Some(end) = self.device_news(news) {
+                        return end;
                     }
-                    Err(error) => self.port.broken(&error),
-                },
-                Some((server, event)) = server_events.recv() => self.server_said(server, event),
-                found = events.recv() => self.strategy_said(found),
-                Some(question) = questions.recv() => self.question(question),
-                wish = wishes.recv() => self.wished(wish),
-                Some(event) = link_events.recv() => self.link_said(event),
-                Some(request) = requests.recv() => self.answer(request),
-                Ok(()) = self.configs.changed() => self.follow_config(),
-                () = self.network.changed() => {
-                    self.notice_sleep();
-                    self.looks.noticed(now());
                 }
-                () = timer => self.time_passed().await,
+                Happened::Datagram(Ok(datagram)) => self.datagrams(datagram).await,
+                Happened::Datagram(Err(error)) => self.port.broken(&error),
+                Happened::Server(server, event) => self.server_said(server, event),
+                Happened::Strategy(found) => self.strategy_said(found),
+                Happened::Question(question) => self.question(question),
+                Happened::Wish(wish) => self.wished(wish),
+                Happened::Link(event) => self.link_said(event),
+                Happened::Request(request) => self.answer(request),
+                Happened::Config => self.follow_config(),
+                Happened::Network => self.looks.noticed(now()),
+                Happened::Timer => self.time_passed().await,
             }
             self.settle().await;
         }
@@ -291,7 +330,6 @@ impl Session<'_> {
     }
 
     async fn time_passed(&mut self) {
-        self.notice_sleep();
         let at = now();
         if self.scheduler.poll_timeout().is_some_and(|(due, _)| due <= at) {
             self.scheduler.handle_timeout(at);
@@ -311,7 +349,7 @@ impl Session<'_> {
 
     /// Before anything is concluded from what happened: the machine may have slept, and what was found before it is past
     /// its time.
-    pub(super) fn notice_sleep(&mut self) {
+    fn notice_sleep(&mut self) {
         let Some(slept) = self.sleeps.slept(boottime(), monotonic()) else { return };
         match self.naps.slept(now(), slept) {
             Woken::Older(time) => self.scheduler.handle(now(), Input::Slept(time)),

@@ -4,6 +4,7 @@ use std::io;
 
 use futures_util::FutureExt as _;
 use tracing::{debug, info, warn};
+use wireplug_core::PublicKey;
 use wireplug_core::scheduler::Input;
 use wireplug_net::{Datagram, DeviceError, DeviceState};
 use wireplug_proto::rendezvous::About;
@@ -44,7 +45,6 @@ impl Session<'_> {
     }
 
     pub(super) fn device_news(&mut self, news: News) -> Option<End> {
-        self.notice_sleep();
         self.reading = false;
         match news {
             News::Unreadable(error) if is_gone(&error) => Some(End::Gone(error.to_string())),
@@ -66,30 +66,28 @@ impl Session<'_> {
                 }
                 let keys =
                     |state: &DeviceState| state.peers.iter().map(|peer| peer.public_key).collect::<Vec<_>>();
-                let others = keys(&state) != keys(&self.state);
-                self.view += u64::from(others);
+                self.view += u64::from(keys(&state) != keys(&self.state));
                 let port = std::mem::replace(&mut self.state, *state).listen_port;
                 self.port.renumber(self.state.listen_port);
-                self.follow_peers();
+                let new = self.follow_peers();
                 self.follow_legs();
                 self.scheduler.handle(now(), Input::Device(view));
                 if port != self.state.listen_port {
                     info!("WireGuard's port is another one");
                     self.network_is_new();
                 }
-                if others {
-                    self.recall_candidates();
-                }
+                self.recall_candidates(&new);
                 None
             }
         }
     }
 
-    pub(super) fn follow_peers(&mut self) {
+    /// Joins the topics of peers that are new, which it gives, and leaves those of peers that are gone.
+    pub(super) fn follow_peers(&mut self) -> Vec<PublicKey> {
         let peers = self.state.peers.iter().map(|peer| peer.public_key);
         let (new, left) = self.pairs.follow(&self.state.private_key, peers);
-        for key in new {
-            if let Some(pair) = self.pairs.get(&key) {
+        for key in &new {
+            if let Some(pair) = self.pairs.get(key) {
                 self.servers.join(pair);
             }
         }
@@ -100,10 +98,10 @@ impl Session<'_> {
         for topic in left {
             self.servers.leave(topic);
         }
+        new
     }
 
     pub(super) fn server_said(&mut self, server: usize, event: Said) {
-        self.notice_sleep();
         // What one said that the config does not name any more is of no interest.
         let Some(url) = self.servers.url(server).map(ToString::to_string) else { return };
         match event {

@@ -1,6 +1,6 @@
 //! What is kept over restarts: told to the scheduler, and taken from it. Which network we are in.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 use wireplug_core::scheduler::{Input, Learnt};
@@ -8,8 +8,7 @@ use wireplug_core::{PublicKey, RemoteCandidate};
 use wireplug_proto::kept::NetworkId;
 
 use super::super::network::Features;
-use super::{Session, now, random};
-use crate::kept::Writing;
+use super::{Session, now};
 
 /// A router that the kernel has not spoken with yet has no link-layer address in its table: that is looked for again after
 /// so long, so often. Then the network is told by the router's address alone.
@@ -56,25 +55,28 @@ impl Session<'_> {
         }
         self.whereabouts.network = network;
         let learnt = network.map(|network| self.keeper.learnt(&network)).unwrap_or_default();
+        if let Some(network) = network {
+            self.keeper.is_in(now(), network);
+        }
         if learnt != Learnt::default() {
             debug!(?learnt, "this network is known");
         }
         self.scheduler.handle(now(), Input::Recalled(learnt));
     }
 
-    /// Tells the scheduler where the peers of the device were last reached.
-    pub(super) fn recall_candidates(&mut self) {
-        for peer in &self.state.peers {
-            let (peer, candidates) = (peer.public_key, self.keeper.candidates(&peer.public_key));
+    /// Tells the scheduler where these peers were last reached.
+    pub(super) fn recall_candidates(&mut self, peers: &[PublicKey]) {
+        for peer in peers {
+            let (peer, candidates) = (*peer, self.keeper.candidates(peer));
             if !candidates.is_empty() {
-                self.scheduler.handle(now(), Input::LastGood { peer, candidates });
+                self.scheduler.handle(now(), Input::LastGood { peer, candidates: candidates.to_vec() });
             }
         }
     }
 
     pub(super) fn keep_candidates(&mut self, peer: PublicKey, candidates: Vec<RemoteCandidate>) {
         debug!(peer = %self.peer_name(&peer), ?candidates, "kept for a time without server");
-        self.keeper.keep_candidates(now(), wall(), peer, candidates);
+        self.keeper.keep_candidates(now(), peer, candidates);
     }
 
     /// Keeps what the scheduler has learnt.
@@ -87,7 +89,7 @@ impl Session<'_> {
             "learnt of this network's NATs"
         );
         if let Some(network) = self.whereabouts.network {
-            self.keeper.keep_learnt(now(), wall(), network, learnt);
+            self.keeper.keep_learnt(now(), network, learnt);
         }
     }
 
@@ -96,25 +98,18 @@ impl Session<'_> {
         if self.whereabouts.look_at.take_if(|due| *due <= at).is_some() {
             self.look_around().await;
         }
-        if let Some(writing) = self.keeper.take(Some(at)) {
-            tokio::task::spawn_blocking(|| write(writing));
+        if let Some(writing) = self.keeper.take(Some(at))
+            && self.writings.try_send(writing).is_err()
+        {
+            // The disk hangs.
+            self.keeper.later(at);
         }
     }
 
-    /// Writes what was not written yet; the disk may take so long and no longer.
-    pub(super) async fn keep_the_rest(&mut self) {
+    /// Has written what was not written yet.
+    pub(super) fn keep_the_rest(&mut self) {
         if let Some(writing) = self.keeper.take(None) {
-            let written = tokio::task::spawn_blocking(|| write(writing));
-            drop(tokio::time::timeout(Duration::from_secs(1), written).await);
+            let _ = self.writings.try_send(writing);
         }
     }
-}
-
-fn write(writing: Writing) {
-    writing.write(random());
-}
-
-/// Seconds since 1970, by a clock that may be wrong: good enough for what is months old.
-pub(super) fn wall() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

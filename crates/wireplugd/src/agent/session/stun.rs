@@ -79,6 +79,8 @@ impl Session<'_> {
 
     /// Lets questions to servers' second addresses go once no probe can be on its way.
     pub(super) fn release_held(&mut self) {
+        // Who asked may have given up meanwhile.
+        self.held.retain(|held| !held.answer.is_closed());
         let (stay, go) =
             std::mem::take(&mut self.held).into_iter().partition(|held: &Held| self.must_wait(held.server));
         self.held = stay;
@@ -97,8 +99,7 @@ impl Session<'_> {
 
     /// Whether a probe from this address may be on its way, or is soon: nothing must be sent there before.
     fn must_wait(&self, server: SocketAddr) -> bool {
-        let probing = self.verifications.is_running(Family::of(server.ip()));
-        probing && self.servers.is_secondary(server) || self.servers.is_secondary_of_kept(server)
+        self.servers.holds_back(server, self.verifications.is_running(Family::of(server.ip())))
     }
 
     pub(super) fn response(&mut self, from: Endpoint, transaction: TransactionId, payload: &[u8]) {
