@@ -1,14 +1,17 @@
 //! One try to reach a server: resolve, TCP, TLS, WebSocket.
 
+use std::collections::VecDeque;
+use std::future::ready;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::future::FusedFuture as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
@@ -241,62 +244,73 @@ impl Connector {
         let url = &self.server.url;
         let host = url.host().to_str();
         let unresolved = |why: String| ConnectError::Resolve { url: url.clone(), why };
-        let mut lookup = std::pin::pin!(timeout(RESOLVE_WITHIN, self.resolver.lookup(&host)));
+        let lookup = timeout(RESOLVE_WITHIN, self.resolver.lookup(&host));
+        let mut lookup = std::pin::pin!(async {
+            match lookup.await {
+                Ok(Ok(resolved)) => Ok(resolved.addresses),
+                Ok(Err(error)) => Err(unresolved(error.to_string())),
+                Err(_) => Err(unresolved(format!(
+                    "{host} was not resolved within {} s; is there a network?",
+                    RESOLVE_WITHIN.as_secs()
+                ))),
+            }
+        });
         let kept = self.state.addresses(url);
-        let resolved = if kept.is_empty() {
-            Some(lookup.as_mut().await)
-        } else {
-            timeout(RESOLVER_HEAD_START, lookup.as_mut()).await.ok()
-        };
-        let first = match &resolved {
-            Some(Ok(Ok(resolved))) => resolved.addresses.clone(),
-            Some(Ok(Err(error))) if kept.is_empty() => return Err(unresolved(error.to_string())),
-            Some(Err(_)) if kept.is_empty() => {
-                let seconds = RESOLVE_WITHIN.as_secs();
-                return Err(unresolved(format!(
-                    "{host} was not resolved within {seconds} s; is there a network?"
-                )));
+        if kept.is_empty() {
+            let resolved = lookup.await?;
+            return self.dial(resolved, ready(Vec::new())).await;
+        }
+        match timeout(RESOLVER_HEAD_START, lookup.as_mut()).await {
+            Ok(Ok(resolved)) => self.dial(resolved, ready(Vec::new())).await,
+            Ok(Err(error)) => {
+                debug!(%error, "trying the last good addresses");
+                self.dial(kept, ready(Vec::new())).await
             }
-            Some(_) | None => {
-                debug!(%url, "the name is not resolved (yet); trying the last good addresses");
-                kept
+            Err(_) => {
+                debug!(%url, "the name is not resolved yet; trying the last good addresses");
+                self.dial(kept, async { lookup.await.unwrap_or_default() }).await
             }
-        };
-        match (self.dial(&first).await, resolved) {
-            (Ok(tcp), _) => Ok((tcp, first)),
-            (Err(error), Some(_)) => Err(error),
-            // What was kept is no good; the late answer may be.
-            (Err(error), None) => match lookup.await {
-                Ok(Ok(late)) if late.addresses.iter().any(|ip| !first.contains(ip)) => {
-                    Ok((self.dial(&late.addresses).await?, late.addresses))
-                }
-                _ => Err(error),
-            },
         }
     }
 
-    /// The first connection to come about, the next address being tried when one fails or is slow
-    /// (RFC 8305, without its finer points).
-    async fn dial(&self, addresses: &[IpAddr]) -> Result<TcpStream, ConnectError> {
-        let mut left = interleaved(addresses).into_iter();
+    /// The first connection to come about, the next address being tried when one fails or is slow (RFC 8305, without its
+    /// finer points); and all addresses known. Those that come `later` are tried after the others, without waiting for
+    /// their end: what was kept may be where nobody answers any more.
+    async fn dial(
+        &self,
+        mut known: Vec<IpAddr>,
+        later: impl Future<Output = Vec<IpAddr>>,
+    ) -> Result<(TcpStream, Vec<IpAddr>), ConnectError> {
+        let mut left = VecDeque::from(interleaved(&known));
+        let mut later = std::pin::pin!(later.fuse());
         let mut attempts = FuturesUnordered::new();
         let (mut tried, mut why) = (0, "it has no address".to_owned());
         loop {
-            if let Some(ip) = left.next() {
+            if let Some(ip) = left.pop_front() {
                 tried += 1;
                 let to = SocketAddr::new(ip, self.server.url.port());
                 attempts.push(wireplug_net::connect(to, self.fwmark, TCP_WITHIN));
-            } else if attempts.is_empty() {
-                return Err(ConnectError::Tcp { url: self.server.url.clone(), tried, why });
             }
-            let patience = if left.len() > 0 { STAGGER } else { 2 * TCP_WITHIN };
-            match timeout(patience, attempts.next()).await {
-                Ok(Some(Ok(tcp))) => return Ok(tcp),
-                Ok(Some(Err(error))) => {
-                    debug!(server = %self.server.url, %error, "an address did not answer");
-                    why = without_address(&error);
+            let patience = if left.is_empty() { 2 * TCP_WITHIN } else { STAGGER };
+            tokio::select! {
+                biased;
+                done = attempts.next(), if !attempts.is_empty() => match done {
+                    Some(Ok(tcp)) => return Ok((tcp, known)),
+                    Some(Err(error)) => {
+                        debug!(server = %self.server.url, %error, "an address did not answer");
+                        why = without_address(&error);
+                    }
+                    None => {}
+                },
+                found = later.as_mut(), if !later.is_terminated() => {
+                    let new: Vec<_> = found.into_iter().filter(|ip| !known.contains(ip)).collect();
+                    left.extend(interleaved(&new));
+                    known.extend(new);
                 }
-                Ok(None) | Err(_) => {}
+                () = sleep(patience), if !attempts.is_empty() => {}
+                else => {
+                    return Err(ConnectError::Tcp { url: self.server.url.clone(), tried, why });
+                }
             }
         }
     }
@@ -385,6 +399,33 @@ mod tests {
         assert_eq!(outlook("127.0.0.2:1", "127.0.0.1:2"), Outlook::Doubtful);
         assert_eq!(outlook("192.0.2.1:1", "127.0.0.1:2"), Outlook::Dead);
         assert_eq!(outlook("[fe80::1]:1", "[fe80::2]:2"), Outlook::Fair);
+    }
+
+    /// A socket that takes no connection any more, as where a packet filter drops them all.
+    #[tokio::test]
+    async fn an_address_where_nobody_answers_holds_up_none_that_is_found_later() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (silent, good): (IpAddr, IpAddr) = ([127, 0, 0, 9].into(), [127, 0, 0, 1].into());
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((silent, port).into()).unwrap();
+        let full = socket.listen(0).unwrap();
+        let _waiting = TcpStream::connect(full.local_addr().unwrap()).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let server = ServerConfig::parse(&format!("wss://127.0.0.1:{port}"), None).unwrap();
+        let state = Arc::new(State::open(directory.path()));
+        let connector = Connector::new(Service::Rendezvous, server, 0, state).unwrap();
+        let later = async {
+            sleep(Duration::from_millis(50)).await;
+            vec![silent, good]
+        };
+        let dialled = timeout(TCP_WITHIN / 2, connector.dial(vec![silent], later)).await;
+        let (tcp, known) = dialled.expect("the silent one was waited for").unwrap();
+        assert_eq!((tcp.peer_addr().unwrap().ip(), known), (good, vec![silent, good]));
+
+        drop((listener, full));
+        let refused = connector.dial(vec![good], ready(Vec::new())).await;
+        assert!(matches!(refused, Err(ConnectError::Tcp { tried: 1, .. })), "{refused:?}");
     }
 
     #[test]
