@@ -72,8 +72,9 @@ fn goals(page: &mut String, table: &[Measured], list: &[Measured]) -> Result<()>
         (Track::Relayed, "Onto the relay elsewhere, the median is under 1 s"),
     ] {
         let of_track = || table.iter().chain(list).filter(|one| one.what.belongs() == track);
-        let worst = of_track().flat_map(|one| &one.by_delay).map(|runs| median_silence(runs)).max();
-        let Some(worst) = worst else { continue };
+        let medians = of_track().flat_map(|one| &one.by_delay).map(|runs| median_silence(runs));
+        // None is the least of all Options, but what did not get there is the worst of all moves.
+        let Some(worst) = medians.max_by_key(|median| median.unwrap_or(Duration::MAX)) else { continue };
         match worst {
             Some(worst) => {
                 let said = if worst < GOAL { "reached" } else { "missed" };
@@ -115,4 +116,34 @@ fn median(mut times: Vec<Option<Duration>>) -> Option<Duration> {
 
 fn span(time: Duration) -> String {
     if time < GOAL { format!("{} ms", time.as_millis()) } else { format!("{:.2} s", time.as_secs_f64()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moved(name: &str, silent: Option<Duration>) -> Measured {
+        let run = silent.map(|silent| Outage { silent, arrived: silent, by_relay: false });
+        Measured { what: name.parse().expect("a move"), by_delay: vec![vec![run]] }
+    }
+
+    #[test]
+    fn a_move_that_did_not_get_there_misses_the_goal() -> Result<()> {
+        let soon = moved("none/none/fixed", Some(Duration::from_millis(40)));
+        let never = moved("fixed/none/fixed", None);
+        let mut page = String::new();
+        goals(&mut page, &[soon], &[never])?;
+        assert!(page.contains("missed (one did not get there)"), "{page}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_longest_of_all_moves_is_told() -> Result<()> {
+        let soon = moved("none/none/fixed", Some(Duration::from_millis(40)));
+        let later = moved("fixed/none/fixed", Some(Duration::from_millis(900)));
+        let mut page = String::new();
+        goals(&mut page, &[later], &[soon])?;
+        assert!(page.contains("reached (the longest is 900 ms)"), "{page}");
+        Ok(())
+    }
 }
