@@ -65,7 +65,7 @@ pub use many::{Many, ManyInterfaces, ManyReport};
 pub use namespace::{Namespace, abandon_labs};
 pub use nat::{FIXED_PORT, Nat, WIREGUARD_PORT};
 pub use outage::{Outage, Track};
-pub use pair::{CONNECT_LIMIT, End, Pair, PairOptions};
+pub use pair::{CONNECT_LIMIT, End, Pair, PairOptions, SETTLE};
 pub use ping::{Answer, Ping, Pinging, Pings};
 pub use place::{End as PathEnd, expected};
 pub use process::Process;

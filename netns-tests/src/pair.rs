@@ -21,6 +21,9 @@ use crate::wireguard::{Peer, Wireguard, wireguard_at};
 /// How long a tunnel may take to carry its first ping. Generous: it is no measure of speed.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long the first daemon has before the second starts where that is measured: it has found its candidates by then.
+pub const SETTLE: Duration = Duration::from_secs(2);
+
 /// How long a measurement waits for its first ping: WireGuard's limiter alone may cost several times 5 s.
 const MEASURE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -47,6 +50,14 @@ pub struct PairOptions {
     pub configs: [String; 2],
     /// Where the product's programs are; beside the running executable if not given.
     pub binaries: Option<Binaries>,
+}
+
+impl PairOptions {
+    /// With a round-trip time between any two hosts, in milliseconds; 0 adds nothing.
+    pub fn with_round_trip(milliseconds: u64) -> Self {
+        let one_way_delay = (milliseconds > 0).then(|| Duration::from_micros(milliseconds * 1000 / 2));
+        Self { one_way_delay, ..Self::default() }
+    }
 }
 
 /// One side.

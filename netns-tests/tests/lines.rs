@@ -7,16 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use wireplug_lab::{Daemon, LabError, Line, Nat, Pair, PairOptions, Ping, Result, has_netem};
+use wireplug_lab::{Daemon, LabError, Line, Nat, Pair, PairOptions, Ping, Result, SETTLE, has_netem};
 
 /// Half a round trip between cities of one continent.
 const FAR: Duration = Duration::from_millis(25);
 
 /// The first ping may take so long at [`FAR`]. Initiations that cross cost 5 s, on a fast machine and on a slow one.
 const NOT_CROSSED: Duration = Duration::from_millis(4500);
-
-/// How long the first daemon has before the second starts.
-const SETTLE: Duration = Duration::from_secs(2);
 
 /// How long a pair may take to be direct over a bad line, where checks are lost.
 const DIRECT_LIMIT: Duration = Duration::from_secs(45);

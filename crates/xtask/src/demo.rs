@@ -19,8 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) fn run(nats: [Nat; 2], delay: u64) -> Result<()> {
     packages::ensure()?;
     let binaries = cargo::release_binaries()?.logging(LOG_FILTER);
-    let one_way_delay = (delay > 0).then(|| Duration::from_micros(delay * 1000 / 2));
-    let options = PairOptions { one_way_delay, binaries: Some(binaries), ..PairOptions::default() };
+    let options = PairOptions { binaries: Some(binaries), ..PairOptions::with_round_trip(delay) };
     println!("Making an internet of network namespaces; nothing in it reaches the network outside.");
     let pair = Pair::new("demo", nats, &options)?;
     introduce(&pair)?;

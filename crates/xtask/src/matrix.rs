@@ -8,16 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use wireplug_lab::{Binaries, Cell, Measured, PairOptions};
+use wireplug_lab::{Binaries, Cell, Measured, PairOptions, SETTLE};
 
 use crate::bench::machine;
 use crate::{cargo, docs, packages};
-
-/// How long the first daemon has before the second starts: it has found its candidates by then.
-const SETTLE: Duration = Duration::from_secs(2);
 
 /// What `matrix` takes.
 #[derive(Debug, clap::Args)]

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use wireplug_lab::{Binaries, Nat, Pair, PairOptions};
+use anyhow::{Context as _, Result};
+use wireplug_lab::{Binaries, Nat, Pair, PairOptions, SETTLE};
 
 use crate::bench::page::Section;
-use crate::bench::{machine, publish};
+use crate::bench::{Figures, machine, median};
 use crate::{cargo, packages};
 
 /// The section of docs/BENCHMARKS.md.
@@ -16,7 +16,7 @@ pub(crate) const SECTION: Section = Section {
     name: "connect",
     title: "Connect",
     about: include_str!("connect/about.md"),
-    measure: || Ok(figures(&ConnectArguments::default())?.text),
+    measure: || figures(&ConnectArguments::default()),
 };
 
 /// What `bench connect` takes.
@@ -62,9 +62,6 @@ const PAIRS: [[Nat; 2]; 8] = [
     [Nat::PortPreserving, Nat::UdpBlocked],
 ];
 
-/// How long the first daemon has before the second starts: it has found its candidates by then.
-const SETTLE: Duration = Duration::from_secs(2);
-
 /// How long a connected pair is left alone before it counts as at rest.
 const COME_TO_REST: Duration = Duration::from_secs(30);
 
@@ -95,24 +92,9 @@ impl Start {
 
 /// Measures what was asked for; the whole of it is published.
 pub(crate) fn run(arguments: &ConnectArguments) -> Result<()> {
-    let Figures { text, missing } = figures(arguments)?;
-    println!("{text}");
     let whole =
         arguments.delay.is_none() && !arguments.clean && arguments.rest > 0 && arguments.pairs.is_empty();
-    if whole {
-        publish(&SECTION, &text)?;
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    bail!("without a connection in half of the runs or more: {}", missing.join(", "))
-}
-
-/// What was measured.
-struct Figures {
-    text: String,
-    /// What has no figure.
-    missing: Vec<String>,
+    figures(arguments)?.conclude(whole.then_some(&SECTION))
 }
 
 fn figures(arguments: &ConnectArguments) -> Result<Figures> {
@@ -121,7 +103,7 @@ fn figures(arguments: &ConnectArguments) -> Result<Figures> {
     let binaries = cargo::release_binaries()?.logging("info");
     let pairs = pairs(&arguments.pairs)?;
     let text = format!("{machine} Medians of {} runs; first peer / second peer.\n", arguments.runs);
-    let mut figures = Figures { text, missing: Vec::new() };
+    let mut figures = Figures::complete(text);
     let delays = arguments.delay.map_or(DELAYS.to_vec(), |delay| vec![delay]);
     for delay in delays {
         first_pings(&mut figures, arguments, &binaries, &pairs, delay)?;
@@ -157,11 +139,10 @@ fn first_pings(
             let options = PairOptions {
                 keepalive: matches!(column, Start::Keepalive).then_some(25),
                 stale_endpoints: matches!(column, Start::Stale),
-                one_way_delay: (delay > 0).then(|| Duration::from_micros(delay * 1000 / 2)),
                 binaries: Some(binaries.clone()),
-                ..PairOptions::default()
+                ..PairOptions::with_round_trip(delay)
             };
-            let median = median(&measure([a, b], &options, column.traffic(), arguments.runs));
+            let median = median(measure([a, b], &options, column.traffic(), arguments.runs));
             if median.is_none() {
                 missing.push(format!("{a}/{b} at {delay} ms ({})", column.title()));
             }
@@ -194,13 +175,6 @@ fn measure(nats: [Nat; 2], options: &PairOptions, traffic: bool, runs: usize) ->
         measured.inspect_err(|error| eprintln!("{}/{}: {error}", nats[0], nats[1])).ok()
     };
     (0..runs).map(run).collect()
-}
-
-/// The median; none where half of the runs or more did not connect: those are slower than all others.
-fn median(times: &[Option<Duration>]) -> Option<Duration> {
-    let mut sorted: Vec<Duration> = times.iter().map(|time| time.unwrap_or(Duration::MAX)).collect();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied().filter(|median| *median != Duration::MAX)
 }
 
 /// Memory, CPU time and sockets of two daemons whose tunnel has worked for a while.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::bench::page::Section;
-use crate::bench::{machine, publish};
+use crate::bench::{Figures, machine};
 use crate::cargo;
 
 /// The section of docs/BENCHMARKS.md.
@@ -22,12 +22,10 @@ pub(crate) const SECTION: Section = Section {
 
 /// Measures all of them, and publishes that.
 pub(crate) fn run() -> Result<()> {
-    let figures = figures()?;
-    println!("{figures}");
-    publish(&SECTION, &figures)
+    figures()?.conclude(Some(&SECTION))
 }
 
-fn figures() -> Result<String> {
+fn figures() -> Result<Figures> {
     let machine = machine::line(&machine::version(), &[])?;
     // A directory of its own, so that what was measured some other time does not count.
     let home = cargo::target_dir()?.join("criterion-page");
@@ -49,7 +47,7 @@ fn figures() -> Result<String> {
             writeln!(text, "| {package} | `{name}` | {each} | {rate} |")?;
         }
     }
-    Ok(text)
+    Ok(Figures::complete(text))
 }
 
 /// The medians below a directory of Criterion's, in nanoseconds by the benchmark's whole name.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use wireplug_lab::{Binaries, Daemon, Many, ManyReport, Nat, wait_for};
 
 use super::page::Section;
-use super::{machine, publish};
+use super::{Figures, machine};
 use crate::{cargo, packages};
 
 /// Numbers of peers: what each costs shows by the difference.
@@ -71,12 +71,10 @@ pub(crate) const SECTION: Section = Section {
 
 /// Measures what was asked for; the whole of it is published.
 pub(crate) fn run(arguments: &ManyArguments) -> Result<()> {
-    let figures = figures(arguments)?;
-    println!("{figures}");
-    if arguments.peers.is_empty() { publish(&SECTION, &figures) } else { Ok(()) }
+    figures(arguments)?.conclude(arguments.peers.is_empty().then_some(&SECTION))
 }
 
-fn figures(arguments: &ManyArguments) -> Result<String> {
+fn figures(arguments: &ManyArguments) -> Result<Figures> {
     packages::ensure()?;
     let version = machine::version();
     let binaries = binaries()?;
@@ -86,7 +84,7 @@ fn figures(arguments: &ManyArguments) -> Result<String> {
     for &peers in numbers {
         rows.push(measure(&binaries, peers, arguments.runs.max(1), watch)?);
     }
-    page::render(&rows, &version, watch)
+    Ok(Figures::complete(page::render(&rows, &version, watch)?))
 }
 
 /// The release builds of daemon, server and crowd.

@@ -11,12 +11,12 @@
 //!     name: "roam",
 //!     title: "Roam",
 //!     about: include_str!("roam/about.md"),
-//!     measure: || figures(&RoamArguments::default()),   // Markdown: machine::line(...) first, then tables
+//!     measure: || figures(&RoamArguments::default()),   // machine::line(...) first, then tables
 //! };
 //! ```
 //!
 //! put `&roam::SECTION` at its place in `SECTIONS` (in `bench.rs`), and let the subcommand `roam` measure with its arguments,
-//! print the figures, and give them to [`super::publish`] where they are those of the whole benchmark. `cargo xtask
+//! and let [`super::Figures::conclude`] have the figures, with the section where they are the whole of it. `cargo xtask
 //! bench` then runs it too, and `cargo xtask bench words` puts changed words on the page without measuring.
 
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ use std::fmt;
 
 use anyhow::{Result, bail};
 
+use super::Figures;
 use crate::docs;
 
 /// The words before all sections.
@@ -38,8 +39,8 @@ pub(crate) struct Section {
     pub(crate) title: &'static str,
     /// What is measured, and how: Markdown.
     pub(crate) about: &'static str,
-    /// Measures everything and returns the figures: Markdown, the machine first.
-    pub(crate) measure: fn() -> Result<String>,
+    /// Measures everything.
+    pub(crate) measure: fn() -> Result<Figures>,
 }
 
 /// The page: the figures of each section that has some, by its name.
@@ -111,10 +112,13 @@ pub(crate) const NAME: &str = "BENCHMARKS.md";
 mod tests {
     use super::*;
 
-    const ONE: Section =
-        Section { name: "one", title: "One", about: "About one.\n", measure: || Ok(String::new()) };
-    const TWO: Section =
-        Section { name: "two", title: "Two", about: "About two.\n", measure: || Ok(String::new()) };
+    const ONE: Section = Section {
+        name: "one",
+        title: "One",
+        about: "About one.\n",
+        measure: || Ok(Figures::complete(String::new())),
+    };
+    const TWO: Section = Section { name: "two", title: "Two", about: "About two.\n", ..ONE };
     const ORDER: &[&Section] = &[&ONE, &TWO];
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::Result;
 use wireplug_lab::{Binaries, Cutting, HighestRate, LoadLab, LoadReport, Priority, Through, Traffic};
 
 use crate::bench::page::Section;
-use crate::bench::{machine, publish};
+use crate::bench::{self, machine};
 use crate::{cargo, packages};
 use figures::{Each, Figures, Row, Shape, Way};
 
@@ -64,12 +64,11 @@ pub(crate) const SECTION: Section = Section {
 
 /// Measures what was asked for; the whole of it is published.
 pub(crate) fn run(arguments: &RelayArguments) -> Result<()> {
-    let figures = figures(arguments)?;
-    println!("{figures}");
-    if arguments.quick || !arguments.ways.is_empty() { Ok(()) } else { publish(&SECTION, &figures) }
+    let whole = !arguments.quick && arguments.ways.is_empty();
+    figures(arguments)?.conclude(whole.then_some(&SECTION))
 }
 
-fn figures(arguments: &RelayArguments) -> Result<String> {
+fn figures(arguments: &RelayArguments) -> Result<bench::Figures> {
     packages::ensure()?;
     let version = machine::version();
     let binaries = binaries()?;
@@ -91,7 +90,7 @@ fn figures(arguments: &RelayArguments) -> Result<String> {
     if let Err(error) = &result {
         bench.lab.lab().fail(&format!("{error:#}"));
     }
-    page::render(&result?)
+    Ok(bench::Figures::complete(page::render(&result?)?))
 }
 
 /// The release builds of the server and of the load.

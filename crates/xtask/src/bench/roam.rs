@@ -9,7 +9,7 @@ use anyhow::Result;
 use wireplug_lab::{Binaries, Outage};
 
 use crate::bench::page::Section;
-use crate::bench::{machine, publish};
+use crate::bench::{Figures, machine};
 use crate::{cargo, packages};
 use moves::Move;
 
@@ -67,12 +67,10 @@ pub(crate) struct Measured {
 
 /// Measures what was asked for; the whole of it is published.
 pub(crate) fn run(arguments: &RoamArguments) -> Result<()> {
-    let figures = figures(arguments)?;
-    println!("{figures}");
-    if arguments.is_whole() { publish(&SECTION, &figures) } else { Ok(()) }
+    figures(arguments)?.conclude(arguments.is_whole().then_some(&SECTION))
 }
 
-fn figures(arguments: &RoamArguments) -> Result<String> {
+fn figures(arguments: &RoamArguments) -> Result<Figures> {
     packages::ensure()?;
     let version = machine::version();
     let log = if arguments.explain { "debug" } else { "info" };

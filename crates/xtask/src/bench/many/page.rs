@@ -7,7 +7,7 @@ use anyhow::Result;
 use wireplug_lab::ManyReport;
 
 use super::{Rest, Row};
-use crate::bench::machine;
+use crate::bench::{machine, median};
 
 /// What a daemon with this many peers is to reach.
 const GOAL_PEERS: usize = 500;
@@ -66,9 +66,7 @@ fn goals(text: &mut String, rows: &[Row]) -> Result<()> {
 
 impl Row {
     fn median(&self, of: impl Fn(&ManyReport) -> Duration) -> Duration {
-        let mut all: Vec<Duration> = self.starts.iter().map(of).collect();
-        all.sort_unstable();
-        all.get(all.len() / 2).copied().unwrap_or_default()
+        median(self.starts.iter().map(|start| Some(of(start))).collect()).unwrap_or_default()
     }
 }
 

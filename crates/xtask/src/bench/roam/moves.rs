@@ -90,10 +90,9 @@ impl Move {
         worth: impl Fn(&Result<Outage>) -> bool,
     ) -> Result<Outage> {
         let options = PairOptions {
-            one_way_delay: (delay > 0).then(|| Duration::from_micros(delay * 1000 / 2)),
             server_by_name: true,
             binaries: Some(binaries.clone()),
-            ..PairOptions::default()
+            ..PairOptions::with_round_trip(delay)
         };
         let mut pair = Pair::new("roam", [self.from, self.peer], &options)?;
         let outage = self.happen(&mut pair);

@@ -8,7 +8,7 @@ use wireplug_lab::{Outage, Track};
 
 use super::Measured;
 use super::moves::{PEERS, PLACES};
-use crate::bench::machine;
+use crate::bench::{Figures, machine, median};
 
 /// The goal: by then a tunnel carries again.
 const GOAL: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ pub(super) fn render(
     delays: &[u64],
     table: &[Measured],
     list: &[Measured],
-) -> Result<String> {
+) -> Result<Figures> {
     let mut page = format!("{} Medians of {runs} runs.\n", machine::lab_line(version)?);
     if !table.is_empty() {
         for (index, delay) in delays.iter().enumerate() {
@@ -28,7 +28,8 @@ pub(super) fn render(
     }
     listed(&mut page, delays, list)?;
     goals(&mut page, table, list)?;
-    Ok(page)
+    let missing = table.iter().chain(list).flat_map(|one| one.missing(delays)).collect();
+    Ok(Figures { text: page, missing })
 }
 
 /// To where in rows, what the peer is behind in columns.
@@ -91,6 +92,12 @@ impl Measured {
         let cell = self.by_delay.get(index).map_or_else(|| "-".to_owned(), |runs| cell(runs));
         if self.what.belongs() == Track::Relayed { format!("{cell} (relay)") } else { cell }
     }
+
+    /// What of it has no figure.
+    fn missing(&self, delays: &[u64]) -> Vec<String> {
+        let without = delays.iter().zip(&self.by_delay).filter(|(_, runs)| median_silence(runs).is_none());
+        without.map(|(delay, _)| format!("{} at {delay} ms", self.what)).collect()
+    }
 }
 
 /// The medians: for how long there was silence; where most were relayed first, also when they were direct.
@@ -106,12 +113,6 @@ pub(super) fn cell(runs: &[Option<Outage>]) -> String {
 
 fn median_silence(runs: &[Option<Outage>]) -> Option<Duration> {
     median(runs.iter().map(|run| run.map(|outage| outage.silent)).collect())
-}
-
-/// The median. What did not get there took longer than all others.
-fn median(mut times: Vec<Option<Duration>>) -> Option<Duration> {
-    times.sort_by_key(|time| time.unwrap_or(Duration::MAX));
-    times.get(times.len() / 2).copied().flatten()
 }
 
 fn span(time: Duration) -> String {
@@ -135,6 +136,14 @@ mod tests {
         goals(&mut page, &[soon], &[never])?;
         assert!(page.contains("missed (one did not get there)"), "{page}");
         Ok(())
+    }
+
+    #[test]
+    fn a_move_that_did_not_get_there_is_missing() {
+        let soon = moved("none/none/fixed", Some(Duration::from_millis(40)));
+        let never = moved("fixed/none/fixed", None);
+        assert_eq!(soon.missing(&[50]), Vec::<String>::new());
+        assert_eq!(never.missing(&[50]), ["fixed to none, peer fixed at 50 ms"]);
     }
 
     #[test]
