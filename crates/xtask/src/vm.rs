@@ -20,8 +20,8 @@ use crate::{VmArguments, cargo, packages};
 
 pub(crate) use machine::end_running;
 
-/// How long the virtual machine may run if nobody says otherwise, in seconds: its own tests take half of it on a machine with
-/// two cores and nothing else to do.
+/// How long the virtual machine may run if nobody says otherwise, in seconds: its own tests take about four minutes on a machine
+/// with two cores and nothing else to do, and a busy or slower one has five times that.
 pub(crate) const LIMIT: u64 = 1200;
 
 /// The variable that leaves the virtual machine out of `cargo xtask test` when it is 1.

@@ -34,7 +34,17 @@ const SELECTION: [(&str, &[&str]); 4] = [
     ),
     ("surroundings", &["full_tunnel", "the_peers_lan_inside_allowed_ips"]),
     ("restarts", &["a_daemon_gives_its_keepalive_back_also_after_it_was_killed_once"]),
-    ("lines", &["far_apart", "jitter", "loss", "a_line_turns_bad_for_a_while"]),
+    (
+        "lines",
+        &[
+            "far_apart",
+            "one_side_by_satellite",
+            "jitter",
+            "loss",
+            "a_narrow_line",
+            "a_line_turns_bad_for_a_while",
+        ],
+    ),
 ];
 
 /// What is measured: clean peers at 50 ms of round trip.
