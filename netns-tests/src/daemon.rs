@@ -194,6 +194,28 @@ impl Daemon {
         })
     }
 
+    /// Waits until each of its servers is connected or not, in the order of its configuration.
+    ///
+    /// # Errors
+    /// When they are not in `limit`: says what they were instead.
+    pub fn wait_servers(&self, expected: &[bool], limit: Duration) -> Result<()> {
+        let mut last = None;
+        let result = wait_for("servers", limit, || {
+            let Some(status) = self.status()? else { return Ok(None) };
+            let connected: Vec<bool> = status.servers.iter().map(|server| server.connected).collect();
+            let fits = connected == expected;
+            last = Some(connected);
+            Ok(fits.then_some(()))
+        });
+        result.map_err(|error| match error {
+            LabError::Timeout { after, .. } => LabError::Timeout {
+                what: format!("servers {expected:?} on {}; they are {last:?}", self.host.label()),
+                after,
+            },
+            other => other,
+        })
+    }
+
     /// Whether the daemon's namespace has a raw socket open.
     pub fn raw_socket_open(&self) -> bool {
         ["raw", "raw6"].iter().any(|table| {

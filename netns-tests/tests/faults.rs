@@ -12,6 +12,9 @@ use wireplug_lab::{Nat, Pair, PairOptions};
 
 const EASY: [Nat; 2] = [Nat::PortPreserving, Nat::Fixed];
 
+/// How long daemons may take to notice that a server does not answer any more.
+const SERVER_LOST: Duration = Duration::from_secs(45);
+
 /// How long daemons may take to find a server again.
 const SERVER_BACK: Duration = Duration::from_secs(60);
 
@@ -32,6 +35,7 @@ fn a_server_that_cannot_be_reached_stops_no_tunnel_and_is_found_again() {
         }
         pair.check_pings(400)?;
         for (daemon, (_, there)) in daemons.iter().zip(pair.both_ways()) {
+            daemon.wait_servers(&[false], SERVER_LOST)?;
             daemon.wait_state(there.wireguard.public_key(), "connected", Duration::from_secs(10))?;
         }
         pair.server.namespace().nft("delete table inet away")?;

@@ -6,7 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wireplug_lab::{Daemon, End, LabError, Nat, Pair, PairOptions, Result, Server, wait_for};
+use wireplug_lab::{End, Nat, Pair, PairOptions, Result, Server, wait_for};
 
 const EASY: [Nat; 2] = [Nat::PortPreserving, Nat::Fixed];
 
@@ -56,19 +56,6 @@ fn add_server(side: &End, server: &Server) {
     fs::write(&side.config, format!("{text}\n[[server]]\nurl = \"{url}\"\npin = \"{pin}\"\n")).unwrap();
 }
 
-/// Waits until each of a daemon's servers is connected or not, in the order of its configuration.
-fn wait_servers(daemon: &Daemon, expected: &[bool]) -> Result<()> {
-    let mut last = None;
-    let result = wait_for("the servers", NOTICED, || {
-        let Some(status) = daemon.status()? else { return Ok(None) };
-        let connected: Vec<bool> = status.servers.iter().map(|server| server.connected).collect();
-        let fits = connected == expected;
-        last = Some(connected);
-        Ok(fits.then_some(()))
-    });
-    result.map_err(|error| LabError::unexpected(format!("{error}; servers were {last:?}, not {expected:?}")))
-}
-
 /// Neither side knows any more where the other is: only offers can tell.
 fn forget(pair: &Pair) -> Result<()> {
     pair.a.forget_endpoint(&pair.b)?;
@@ -81,12 +68,12 @@ fn a_server_that_dies_is_not_missed_and_the_other_tells_where_peers_are() {
         let daemons = pair.connect()?;
         pair.check_direct(&daemons)?;
         for daemon in &daemons {
-            wait_servers(daemon, &[true, true])?;
+            daemon.wait_servers(&[true, true], NOTICED)?;
         }
         pair.server.kill();
         pair.check_pings(100)?;
         for daemon in &daemons {
-            wait_servers(daemon, &[false, true])?;
+            daemon.wait_servers(&[false, true], NOTICED)?;
         }
         forget(pair)?;
         pair.wait_for_ping(CONNECT)?;
@@ -94,11 +81,11 @@ fn a_server_that_dies_is_not_missed_and_the_other_tells_where_peers_are() {
         // The one comes back, then the other dies.
         pair.server.start()?;
         for daemon in &daemons {
-            wait_servers(daemon, &[true, true])?;
+            daemon.wait_servers(&[true, true], NOTICED)?;
         }
         second.kill();
         for daemon in &daemons {
-            wait_servers(daemon, &[true, false])?;
+            daemon.wait_servers(&[true, false], NOTICED)?;
         }
         forget(pair)?;
         pair.wait_for_ping(CONNECT)?;
@@ -112,8 +99,8 @@ fn one_server_in_common_is_enough() {
     with_second("servers-common", EASY, &[a], |pair, _| {
         let daemons = pair.connect()?;
         pair.check_direct(&daemons)?;
-        wait_servers(&daemons[0], &[true, true])?;
-        wait_servers(&daemons[1], &[true])
+        daemons[0].wait_servers(&[true, true], NOTICED)?;
+        daemons[1].wait_servers(&[true], NOTICED)
     });
 }
 
@@ -122,7 +109,7 @@ fn a_tunnel_moves_to_the_other_servers_relay_when_its_own_dies() {
     with_second("servers-relay", HARD, &[a, b], |pair, second| {
         let daemons = pair.connect()?;
         for daemon in &daemons {
-            wait_servers(daemon, &[true, true])?;
+            daemon.wait_servers(&[true, true], NOTICED)?;
         }
         let servers = [&pair.server, second];
         let both = || pair.both_ways().map(|(here, _)| here.wireguard.first_endpoint());
