@@ -108,22 +108,25 @@ pub(crate) fn test_executables(packages: &[&str]) -> Result<Vec<(String, PathBuf
 
 /// The benches of the workspace's packages that have some, by package.
 pub(crate) fn benches() -> Result<Vec<(String, Vec<String>)>> {
-    let output = command(&["metadata", "--no-deps", "--format-version", "1"])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo metadata")?;
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")?;
-    let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
-    let name = |value: &serde_json::Value| value["name"].as_str().unwrap_or_default().to_owned();
-    let benches = |package: &serde_json::Value| {
-        let targets = list(&package["targets"]);
-        let is_bench = |target: &&serde_json::Value| list(&target["kind"]).iter().any(|kind| kind == "bench");
-        targets.iter().filter(is_bench).map(name).collect::<Vec<_>>()
+    benches_of(&packages()?)
+}
+
+fn benches_of(packages: &[serde_json::Value]) -> Result<Vec<(String, Vec<String>)>> {
+    let name = |value: &serde_json::Value| value["name"].as_str().map(str::to_owned);
+    let of_package = |package: &serde_json::Value| {
+        let is_bench = |target: &&serde_json::Value| {
+            target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bench"))
+        };
+        let benches = package["targets"].as_array()?.iter().filter(is_bench).map(name);
+        Some((name(package)?, benches.collect::<Option<Vec<_>>>()?))
     };
-    let packages = list(&metadata["packages"]);
-    let all = packages.iter().map(|package| (name(package), benches(package)));
-    Ok(all.filter(|(_, benches)| !benches.is_empty()).collect())
+    let all: Option<Vec<_>> = packages.iter().map(of_package).collect();
+    let mut all = all.context("cargo metadata names a package without its targets")?;
+    all.retain(|(_, benches)| !benches.is_empty());
+    if all.is_empty() {
+        bail!("no package of this workspace has benches");
+    }
+    Ok(all)
 }
 
 fn command(arguments: &[&str]) -> Command {
@@ -144,4 +147,23 @@ pub(crate) fn host() -> Result<String> {
 /// The workspace's root: two above this crate.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn packages_with_benches_are_found_and_none_is_an_error() -> Result<()> {
+        let target = |name: &str, kind: &str| json!({"name": name, "kind": [kind]});
+        let with = json!({"name": "with", "targets": [target("with", "lib"), target("fast", "bench")]});
+        let without = json!({"name": "without", "targets": [target("without", "lib")]});
+        let found = benches_of(&[without.clone(), with])?;
+        assert_eq!(found, [("with".to_owned(), vec!["fast".to_owned()])]);
+        assert!(benches_of(&[without]).is_err(), "no benches");
+        assert!(benches_of(&[json!({"name": "other"})]).is_err(), "what cargo never says");
+        Ok(())
+    }
 }
