@@ -19,7 +19,7 @@ use crate::{cargo, docs, packages};
 /// What `matrix` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MatrixArguments {
-    /// Cells at a time: each runs seven programs, most of the time waiting.
+    /// Cells at a time: each runs seven programs, most of the time waiting. More than one take each other's time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
     /// Runs of each cell; the one with the median time to the first ping counts.

@@ -26,7 +26,10 @@ pub(super) fn render(matrix: &Matrix) -> Result<String> {
     };
     let jobs = match matrix.jobs {
         1 => "one at a time".to_owned(),
-        jobs => format!("{jobs} at a time, so times are a little noisy"),
+        jobs => format!(
+            "{jobs} at a time, so times are several times those of one cell alone: \
+             [BENCHMARKS.md](BENCHMARKS.md#connect) has those"
+        ),
     };
     writeln!(
         page,
