@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{cargo, fuzz, hygiene, packages, vm};
 
@@ -27,11 +27,17 @@ pub(crate) fn run(fuzzing: bool, filters: &[String]) -> Result<()> {
     }
     // Before the others, whose summary is to be the last word; what fails in there is told after it.
     let in_vm = if filters.is_empty() { vm::run_with_all_tests() } else { Ok(()) };
-    run_here(cases, filters)?;
-    if fuzzing && filters.is_empty() {
-        fuzz::each(FUZZ_TIME)?;
+    let here = run_here(cases, filters)
+        .and_then(|()| if fuzzing && filters.is_empty() { fuzz::each(FUZZ_TIME) } else { Ok(()) });
+    both(here, in_vm)
+}
+
+/// Of two that fail both are told.
+fn both(here: Result<()>, in_vm: Result<()>) -> Result<()> {
+    match (here, in_vm) {
+        (Err(here), Err(in_vm)) => bail!("{here:#}; and {in_vm:#}"),
+        (here, in_vm) => here.and(in_vm),
     }
-    in_vm
 }
 
 /// Runs the tests that need nothing but this machine.
@@ -49,4 +55,18 @@ fn run_here(cases: &[(&str, &str)], filters: &[String]) -> Result<()> {
     }
     let run = ["nextest", "run", "--workspace", "--no-fail-fast", "--test-threads", &threads];
     cargo::run(&[&run[..], &filters].concat(), cases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_place_that_failed_is_told() {
+        let (here, in_vm) = (|| bail!("nextest"), || bail!("the machine"));
+        assert_eq!(both(here(), in_vm()).unwrap_err().to_string(), "nextest; and the machine");
+        assert_eq!(both(Ok(()), in_vm()).unwrap_err().to_string(), "the machine");
+        assert_eq!(both(here(), Ok(())).unwrap_err().to_string(), "nextest");
+        assert!(both(Ok(()), Ok(())).is_ok());
+    }
 }
