@@ -89,11 +89,21 @@ impl Pings {
     }
 }
 
-/// Pings that run beside the test.
+/// Pings that run beside the test. Dropping this ends them.
 #[derive(Debug)]
 pub struct Pinging {
-    shared: Arc<Shared>,
+    shared: StopOnDrop,
     thread: JoinHandle<Result<Pings>>,
+}
+
+/// Ends pings for whose answers nobody waits any more: what was measured by them has failed.
+#[derive(Debug)]
+struct StopOnDrop(Arc<Shared>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What pings in the background and the test share.
@@ -141,7 +151,7 @@ impl Host {
             let open = move || gate.as_ref().is_none_or(Wireguard::has_endpoint);
             thread::spawn(move || run(&socket, ping, &shared, until, &open))
         };
-        Ok(Pinging { shared, thread })
+        Ok(Pinging { shared: StopOnDrop(shared), thread })
     }
 }
 
@@ -177,7 +187,10 @@ impl Pinging {
     /// # Errors
     /// When sending failed.
     pub fn wait(self) -> Result<Pings> {
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let Self { shared, thread } = self;
+        let pings = thread.join();
+        drop(shared);
+        pings.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Whether it has ended: answered, or out of pings.
@@ -190,18 +203,18 @@ impl Pinging {
     /// # Errors
     /// When sending failed.
     pub fn stop(self) -> Result<Pings> {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.0.stop.store(true, Ordering::Relaxed);
         self.wait()
     }
 
     /// How many were sent so far.
     pub fn sent(&self) -> u16 {
-        self.shared.sent.load(Ordering::Relaxed)
+        self.shared.0.sent.load(Ordering::Relaxed)
     }
 
     /// Whether one was answered that was sent after the first `sent`.
     pub fn is_answered_after(&self, sent: u16) -> bool {
-        self.shared.answered.load(Ordering::Relaxed) > sent
+        self.shared.0.answered.load(Ordering::Relaxed) > sent
     }
 }
 

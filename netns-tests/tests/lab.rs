@@ -253,3 +253,24 @@ fn delay_is_exact_between_all() {
     })
     .unwrap();
 }
+
+/// As on the way out of a test that fails: what it pings for minutes must not go on beside the next one.
+#[test]
+fn pings_in_the_background_end_when_nobody_waits_for_them() {
+    Lab::with("dropped-pings", |lab| {
+        let [here, there] = [lab.site("a", Nat::None)?.host()?, lab.site("b", Nat::None)?.host()?];
+        let sockets = |count: usize| {
+            let what = format!("{count} sockets that ping");
+            wait_for(&what, Duration::from_secs(5), || {
+                // Below the table's head; a socket is there from its first ping on.
+                let lines = here.run(&["cat", "/proc/net/icmp"])?.lines().count();
+                Ok((lines == 1 + count).then_some(()))
+            })
+        };
+        let pinging = here.keep_pinging(Ping::fast(there.v4()?, u16::MAX))?;
+        sockets(1)?;
+        drop(pinging);
+        sockets(0)
+    })
+    .unwrap();
+}
