@@ -57,6 +57,19 @@ impl Site {
         let process = start(&shared, &name, &router)?;
         Ok(Miniupnpd { shared, name, router, process })
     }
+
+    /// The rules of the mappings that stand on the site's router, as nft shows them.
+    ///
+    /// # Errors
+    /// When the site has no router, or miniupnpd never ran there.
+    pub fn mappings(&self) -> Result<Vec<String>> {
+        mappings(self.router().ok_or_else(|| LabError::unexpected("a public host has no router"))?)
+    }
+}
+
+fn mappings(router: &Namespace) -> Result<Vec<String>> {
+    let text = router.run(&["nft", "list", "chain", "inet", "miniupnpd", "upnp_prerouting"])?;
+    Ok(text.lines().filter(|line| line.contains("dnat")).map(|line| line.trim().to_owned()).collect())
 }
 
 fn start(shared: &Shared, name: &str, router: &Namespace) -> Result<Process> {
@@ -85,13 +98,12 @@ fn start(shared: &Shared, name: &str, router: &Namespace) -> Result<Process> {
 }
 
 impl Miniupnpd {
-    /// The rules of the mappings that stand, as nft shows them.
+    /// As [`Site::mappings`].
     ///
     /// # Errors
     /// When nft fails.
     pub fn rules(&self) -> Result<Vec<String>> {
-        let text = self.router.run(&["nft", "list", "chain", "inet", "miniupnpd", "upnp_prerouting"])?;
-        Ok(text.lines().filter(|line| line.contains("dnat")).map(|line| line.trim().to_owned()).collect())
+        mappings(&self.router)
     }
 
     /// Waits until this many mappings stand.
