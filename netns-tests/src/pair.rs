@@ -129,7 +129,15 @@ impl Pair {
     /// # Errors
     /// That of `work`.
     pub fn finish<T>(self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
-        let result = work(&self);
+        self.finish_mut(|pair| work(pair))
+    }
+
+    /// As [`Self::finish`], where `work` moves hosts or makes interfaces anew.
+    ///
+    /// # Errors
+    /// That of `work`.
+    pub fn finish_mut<T>(mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let result = work(&mut self);
         if let Err(error) = &result {
             self.lab.fail(&error.to_string());
         }

@@ -20,29 +20,23 @@ const NOTICED: Duration = Duration::from_secs(6);
 /// How long until a tunnel carries again after a change that broke it: to notice it, and a round.
 const MENDED: Duration = Duration::from_secs(15);
 
-/// How long a daemon may take to rest after it has connected.
-const SETTLED: Duration = Duration::from_secs(30);
-
 fn settled(label: &str, nats: [Nat; 2], work: impl FnOnce(&mut Pair, &[Daemon; 2]) -> Result<()>) {
-    let mut pair = Pair::new(label, nats, &PairOptions::default()).unwrap();
-    let result = pair.connect().and_then(|daemons| {
-        pair.check_direct(&daemons)?;
-        wait_for("both daemons to rest", SETTLED, || {
-            Ok(daemons.iter().all(|daemon| !daemon.raw_socket_open()).then_some(()))
-        })?;
-        let pids = [daemons[0].process().pid(), daemons[1].process().pid()];
-        work(&mut pair, &daemons)?;
-        assert_eq!(
-            daemons.each_ref().map(|daemon| daemon.process().exited()),
-            [None, None],
-            "{pids:?} still run"
-        );
-        Ok(())
+    let result = Pair::new(label, nats, &PairOptions::default()).and_then(|pair| {
+        pair.finish_mut(|pair| {
+            let daemons = pair.connect()?;
+            pair.check_direct(&daemons)?;
+            pair.settle(&daemons)?;
+            let pids = [daemons[0].process().pid(), daemons[1].process().pid()];
+            work(pair, &daemons)?;
+            assert_eq!(
+                daemons.each_ref().map(|daemon| daemon.process().exited()),
+                [None, None],
+                "{pids:?} still run"
+            );
+            Ok(())
+        })
     });
-    if let Err(error) = result {
-        pair.lab.fail(&error.to_string());
-        panic!("{error}");
-    }
+    result.unwrap();
 }
 
 /// Pings every 10 ms while `work` breaks and mends the tunnel; says how long it was without an answer.

@@ -50,11 +50,7 @@ fn with_nats(
         };
         let (a, b) = (end(0)?, end(1)?);
         let pair = Pair { a, b, sites: vec![other], server, lab };
-        let result = work(&pair, &mut site, gateway);
-        if let Err(error) = &result {
-            pair.lab.fail(&error.to_string());
-        }
-        result
+        pair.finish(|pair| work(pair, &mut site, gateway))
     });
     if let Err(error) = outcome {
         panic!("{error}");

@@ -112,11 +112,11 @@ fn a_server_killed_and_started_again_relays_on() {
 /// One side moves to another network, from which the pair cannot be direct either.
 #[test]
 fn roaming_while_relayed() {
-    let mut pair = Pair::new("relay-roam", HARD, &PairOptions::default()).unwrap();
-    let outcome = pair.lab.site("c", Nat::Symmetric).and_then(|mut elsewhere| {
+    let roam = |pair: &mut Pair| {
+        let mut elsewhere = pair.lab.site("c", Nat::Symmetric)?;
         let daemons = pair.connect()?;
         pair.check_relayed(&daemons)?;
-        let pinging = pinging(&pair, TICK)?;
+        let pinging = pinging(pair, TICK)?;
         thread::sleep(Duration::from_secs(1));
         pair.a.host = pair.a.host.roam_to(&mut elsewhere)?;
         let moved = Instant::now();
@@ -126,9 +126,6 @@ fn roaming_while_relayed() {
         let pings = pinging.stop()?;
         eprintln!("answered {took:.1?} after the move, without an answer {:.1?}", pause(&pings));
         pair.check_relayed(&daemons)
-    });
-    if let Err(error) = outcome {
-        pair.lab.fail(&error.to_string());
-        panic!("{error}");
-    }
+    };
+    Pair::new("relay-roam", HARD, &PairOptions::default()).and_then(|pair| pair.finish_mut(roam)).unwrap();
 }

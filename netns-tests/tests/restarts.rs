@@ -82,13 +82,9 @@ fn a_daemon_killed_at_any_moment_leaves_nothing_broken() {
     println!("WIREPLUG_LAB_SEED={seed}");
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     // The router of `a` is asked for a mapping, and `b` has a keepalive of the person's.
-    let mut pair =
-        Pair::new("kills", [Nat::SymmetricUpnpIgd, Nat::Symmetric], &PairOptions::default()).unwrap();
-    let outcome = kill_again_and_again(&mut pair, &mut random, KILLS);
-    if let Err(error) = outcome {
-        pair.lab.fail(&error.to_string());
-        panic!("WIREPLUG_LAB_SEED={seed}: {error}");
-    }
+    Pair::new("kills", [Nat::SymmetricUpnpIgd, Nat::Symmetric], &PairOptions::default())
+        .and_then(|pair| pair.finish_mut(|pair| kill_again_and_again(pair, &mut random, KILLS)))
+        .unwrap_or_else(|error| panic!("WIREPLUG_LAB_SEED={seed}: {error}"));
 }
 
 fn kill_again_and_again(pair: &mut Pair, random: &mut ChaCha8Rng, kills: u32) -> Result<()> {

@@ -25,16 +25,15 @@ const LOOKED: Duration = Duration::from_millis(1500);
 /// A pair that is direct and settled.
 fn settled(label: &str, nats: [Nat; 2], work: impl FnOnce(&mut Pair, [Daemon; 2]) -> Result<()>) {
     let options = PairOptions { server_by_name: true, ..PairOptions::default() };
-    let mut pair = Pair::new(label, nats, &options).unwrap();
-    let outcome = pair.connect().and_then(|daemons| {
-        pair.check_direct(&daemons)?;
-        pair.settle(&daemons)?;
-        work(&mut pair, daemons)
+    let outcome = Pair::new(label, nats, &options).and_then(|pair| {
+        pair.finish_mut(|pair| {
+            let daemons = pair.connect()?;
+            pair.check_direct(&daemons)?;
+            pair.settle(&daemons)?;
+            work(pair, daemons)
+        })
     });
-    if let Err(error) = outcome {
-        pair.lab.fail(&error.to_string());
-        panic!("{error}");
-    }
+    outcome.unwrap();
 }
 
 /// What happens to the pair keeps it apart for no longer than this, as one of them sees it, and it is direct in the end.
