@@ -126,8 +126,8 @@ impl Lab {
         }
     }
 
-    /// Logs, WireGuard's view and the routers' mappings.
-    fn digest(&self, why: &str) -> String {
+    /// Logs, WireGuard's view and the routers' mappings. What was paused runs on.
+    pub fn digest(&self, why: &str) -> String {
         use std::fmt::Write as _;
         let state = self.shared.state();
         let mut text = format!("==== lab {}: {why}\n", self.shared.id);
@@ -141,6 +141,8 @@ impl Lab {
             let ended = process.exited().map_or_else(|| "running".to_owned(), |status| status.to_string());
             let title = format!("{} (pid {}, {ended})", process.name(), process.pid());
             section(title, lines[lines.len().saturating_sub(DIGEST_LINES)..].join("\n"));
+            // A wireguard-go that a test has paused would leave `wg show` waiting for ever.
+            process.resume();
         }
         for (namespace, device) in &state.devices {
             let body = namespace.run(&["wg", "show", device]).unwrap_or_else(|error| error.to_string());

@@ -274,3 +274,18 @@ fn pings_in_the_background_end_when_nobody_waits_for_them() {
     })
     .unwrap();
 }
+
+#[test]
+fn what_failed_is_told_also_where_wireguard_was_paused() {
+    Lab::with("paused", |lab| {
+        let wireguard = lab.site("a", Nat::None)?.host()?.wireguard([10, 77, 0, 1].into())?;
+        // The kernel's cannot be paused.
+        if let Some(process) = wireguard.process() {
+            process.pause();
+        }
+        let digest = lab.digest("paused");
+        assert!(digest.contains(&format!("interface: {}", wireguard.device())), "{digest}");
+        Ok(())
+    })
+    .unwrap();
+}

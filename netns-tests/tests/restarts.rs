@@ -170,7 +170,8 @@ fn a_daemon_gives_its_keepalive_back_also_while_it_reads_the_device() {
         let process = wireguard.process();
         if let Some(process) = process {
             process.pause();
-            let socket = format!("/{}.sock", wireguard.device());
+            // The daemon's own socket has the same name elsewhere.
+            let socket = format!("/wireguard/{}.sock", wireguard.device());
             wait_for("a read to wait for its answer", Duration::from_secs(15), || {
                 let listening = pair.a.host.run(&["ss", "-x", "-l", "-H"])?;
                 let line = listening.lines().find(|line| line.contains(&socket));
