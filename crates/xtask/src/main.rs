@@ -25,8 +25,8 @@ use wireplug_lab::Nat;
 
 /// Development tasks of wireplug.
 ///
-/// All but fuzz need root, because they make network namespaces; nothing that they do reaches the network outside,
-/// save that missing system packages are installed with apt-get on Debian and Ubuntu.
+/// All but `fuzz`, `bench hot-paths` and `bench words` need root, because they make network namespaces; nothing that they do
+/// reaches the network outside, save that missing system packages are installed with apt-get on Debian and Ubuntu.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", verbatim_doc_comment)]
 struct Arguments {
