@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use super::io::Command;
 use super::local::Local;
-use super::peer::{Peer, Role};
-use super::tuning::{MAX_GOOD, SESSION_LIFE, UNPROVEN_AFTER, follower_patience};
+use super::peer::Peer;
+use super::tuning::MAX_GOOD;
 use super::world::World;
 use crate::{Endpoint, Reach, RemoteCandidate, Tier};
 
@@ -58,34 +58,10 @@ impl Peer {
         world.commands.push_back(Command::Keep { peer: self.key, candidates: good });
     }
 
-    /// Whether WireGuard has a session that may still be good, though nothing is heard over its path.
-    pub(super) fn may_have_session(&self) -> bool {
-        let handshake = self.view.as_ref().and_then(|view| view.handshake);
-        handshake.is_some_and(|handshake| handshake.age < SESSION_LIFE)
-    }
-
     /// A proven path's end as a candidate, if it means anything in another network and its strategy is known.
     fn as_candidate(&self, local: &Local, endpoint: Endpoint) -> Option<RemoteCandidate> {
         let (strategy, tier) = self.paths.get(endpoint)?.kind()?;
         let strategy = strategy.or_else(|| local.strategy_of(tier))?.clone();
         (tier != Tier::Lan).then_some(RemoteCandidate { endpoint, strategy, tier, reach: Reach::Filtered })
-    }
-
-    /// When an endpoint may be set unproven. Of the last good ones both sides may know one, and initiations that cross
-    /// cost five seconds: so the follower waits for the initiator's.
-    pub(super) fn unproven_at(&self, started: Instant, endpoint: Endpoint) -> Instant {
-        let at = started + UNPROVEN_AFTER;
-        match self.role {
-            Role::Follower if self.is_remembered(endpoint) => {
-                at + follower_patience(self.round_trip.unwrap_or_default())
-            }
-            Role::Follower | Role::Initiator => at,
-        }
-    }
-
-    /// Whether only the memory of an earlier run names this endpoint.
-    pub(super) fn is_remembered(&self, endpoint: Endpoint) -> bool {
-        self.suggested.iter().all(|known| known.endpoint != endpoint)
-            && self.remembered().iter().any(|known| known.endpoint == endpoint)
     }
 }

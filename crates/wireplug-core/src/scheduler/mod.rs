@@ -43,6 +43,7 @@ mod suggestions;
 mod trying;
 mod tuning;
 mod tunnel;
+mod unproven;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -14,7 +14,7 @@ use super::tuning::{
 };
 use super::tunnel::{Attempt, Tunnel, Up};
 use super::world::World;
-use crate::{Endpoint, RemoteCandidate, Tier};
+use crate::Endpoint;
 
 impl Peer {
     /// Does all that is due, and says when the next thing will be, and what.
@@ -296,66 +296,6 @@ impl Peer {
         }
     }
 
-    /// The one exception: a dead tunnel, and nothing that can be proven. A configured endpoint is then set
-    /// as WireGuard itself would have had it; without raw sockets, all there are, one after another.
-    fn consider_unproven(&mut self, world: &mut World<'_>) {
-        let Effort::Round(round) = &self.effort else { return };
-        if !matches!(self.tunnel, Tunnel::Down) {
-            return;
-        }
-        let candidates = self.unproven(world.port_sharing);
-        let index = if world.port_sharing { self.failures as usize } else { round.unproven };
-        let next = if world.port_sharing {
-            candidates.get(index % candidates.len().max(1)).copied().filter(|_| round.unproven == 0)
-        } else {
-            candidates.get(index).copied()
-        };
-        let Some(endpoint) = next else { return };
-        let at = round.unproven_until.unwrap_or_else(|| self.unproven_at(round.started, endpoint));
-        if at > world.now {
-            self.decide_by(Some(at));
-            return;
-        }
-        let left_alone = world.port_sharing && !self.is_remembered(endpoint);
-        let stimulus = if left_alone { Stimulus::None } else { self.stimulus() };
-        let current = self.view.as_ref().and_then(|view| view.endpoint);
-        let change = Some(endpoint).filter(|endpoint| Some(*endpoint) != current);
-        if change.is_some() || stimulus != Stimulus::None {
-            self.update(world, change, stimulus);
-        }
-        if let Effort::Round(round) = &mut self.effort {
-            round.unproven += 1;
-            round.unproven_until = (!world.port_sharing).then_some(world.now + UNPROVEN_EACH);
-        }
-        self.reason = Some(Reason::Unproven);
-    }
-
-    /// The endpoints that may be tried unproven, best first. A peer that runs wireplug proves its own paths, so that
-    /// while checks are possible only configured ones are tried; and without a server, the last good ones, as a
-    /// peer whose tunnel is settled listens for no checks.
-    pub(super) fn unproven(&self, port_sharing: bool) -> Vec<Endpoint> {
-        // Anybody on the link can announce a neighbour, so it is not configured.
-        // To a relay that is not bound, nothing passes.
-        let suggested = self
-            .suggested
-            .iter()
-            .filter(|known| !known.tier.is_relayed() && (!port_sharing || known.tier != Tier::Lan));
-        let mut endpoints: Vec<_> = suggested.map(|candidate| candidate.endpoint).collect();
-        if !port_sharing {
-            endpoints.extend(self.newest_offer().iter().flat_map(|o| &o.candidates).map(|c| c.endpoint));
-        }
-        let enabled = |one: &&RemoteCandidate| self.ranking.place(Some(&one.strategy), one.tier).is_some();
-        let remembered = if self.may_have_session() { &[][..] } else { self.remembered() };
-        endpoints.extend(remembered.iter().filter(enabled).map(|one| one.endpoint));
-        let mut seen = Vec::new();
-        endpoints.retain(|endpoint| {
-            let new = !seen.contains(endpoint);
-            seen.push(*endpoint);
-            new
-        });
-        endpoints
-    }
-
     fn end_if_over(&mut self, world: &mut World<'_>) {
         let Effort::Round(round) = &self.effort else { return };
         if self.round_end(world, round) > world.now || matches!(self.tunnel, Tunnel::Trying(_)) {
@@ -422,7 +362,7 @@ impl Peer {
     }
 
     /// Looks at the choice again at this time, if not before.
-    fn decide_by(&mut self, at: Option<Instant>) {
+    pub(super) fn decide_by(&mut self, at: Option<Instant>) {
         if let Effort::Round(round) = &mut self.effort {
             round.decide_at = [round.decide_at, at].into_iter().flatten().min();
         }
