@@ -21,6 +21,8 @@ pub(super) struct Hand {
     ours: VecDeque<Endpoint>,
     /// Where somebody else has set it.
     at: Option<(Endpoint, Sign)>,
+    /// Where a person wants it, wherever it went since: what they set last, or what was there before us.
+    persons: Option<Endpoint>,
 }
 
 /// How sure it is that somebody else has set it.
@@ -33,6 +35,17 @@ enum Sign {
 }
 
 impl Hand {
+    /// The peer is new on the device. An endpoint that it has already is its config's, unless we were quicker.
+    pub(super) fn first_seen(&mut self, endpoint: Option<Endpoint>) {
+        let persons = endpoint.filter(|endpoint| !self.ours.contains(endpoint));
+        *self = Self { persons, ..Self::default() };
+    }
+
+    /// The endpoint that a person wants.
+    pub(super) fn persons(&self) -> Option<Endpoint> {
+        self.persons
+    }
+
     pub(super) fn we_set(&mut self, endpoint: Endpoint) {
         if self.ours.len() >= MAX_OURS {
             self.ours.pop_front();
@@ -59,7 +72,11 @@ impl Hand {
             (false, false) => None,
         };
         self.at = view.endpoint.zip(sign);
-        matches!(self.at, Some((_, Sign::Certain)))
+        let certain = matches!(self.at, Some((_, Sign::Certain)));
+        if certain {
+            self.persons = view.endpoint;
+        }
+        certain
     }
 
     /// The peer says where it is: if it was it that moved, nobody else has set the endpoint.
@@ -84,7 +101,7 @@ impl Peer {
     /// what is there now.
     pub(super) fn see_what_others_did(&mut self, before: &PeerView, view: &PeerView) -> bool {
         if is_made_anew(before, view) {
-            self.hand = Hand::default();
+            self.hand.first_seen(view.endpoint);
             self.tunnel = Tunnel::Down;
             return true;
         }

@@ -20,6 +20,9 @@ impl Peer {
         view.handshake = self.handshakes.see(world.now, view.handshake);
         view.endpoint = view.endpoint.map(|endpoint| self.paths.with_scope(endpoint));
         let before = self.view.take();
+        if before.is_none() {
+            self.hand.first_seen(view.endpoint);
+        }
         let others = before.as_ref().is_some_and(|before| self.see_what_others_did(before, &view));
         let was_up = self.tunnel.is_up().then(|| self.endpoint());
         let seen = self.tunnel.see(world.now, before.as_ref(), &view);

@@ -48,7 +48,8 @@ impl Peer {
 
     /// The endpoints that may be tried unproven, best first. A peer that runs wireplug proves its own paths, so that
     /// while checks are possible only configured ones are tried; and without a server, the last good ones, as a
-    /// peer whose tunnel is settled listens for no checks.
+    /// peer whose tunnel is settled listens for no checks. These would overwrite the endpoint that the person has set on
+    /// the device, so it takes its turn with them, as the first.
     pub(super) fn unproven(&self, port_sharing: bool) -> Vec<Endpoint> {
         // Anybody on the link can announce a neighbour, so it is not configured.
         // To a relay that is not bound, nothing passes.
@@ -62,7 +63,11 @@ impl Peer {
         }
         let enabled = |one: &&RemoteCandidate| self.ranking.place(Some(&one.strategy), one.tier).is_some();
         let remembered = if self.may_have_session() { &[][..] } else { self.remembered() };
-        endpoints.extend(remembered.iter().filter(enabled).map(|one| one.endpoint));
+        let mut remembered = remembered.iter().filter(enabled).map(|one| one.endpoint).peekable();
+        if remembered.peek().is_some() {
+            endpoints.splice(0..0, self.hand.persons());
+            endpoints.extend(remembered);
+        }
         let mut seen = Vec::new();
         endpoints.retain(|endpoint| {
             let new = !seen.contains(endpoint);

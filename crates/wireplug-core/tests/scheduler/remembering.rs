@@ -9,6 +9,7 @@ use crate::driver::{Driver, PEER, endpoint, ms, offer, remote};
 
 const PUBLIC: &str = "198.51.100.7:51820";
 const OTHER: &str = "198.51.100.8:40001";
+const PERSONS: &str = "203.0.113.9:51820";
 
 fn recalling(mut driver: Driver) -> Driver {
     driver.look();
@@ -107,4 +108,25 @@ fn a_session_that_may_still_be_good_is_left_where_it_is() {
     assert_eq!(driver.applied(), []);
     driver.pass_looking(Duration::from_secs(300));
     assert!(driver.applied().contains(&endpoint(PUBLIC)), "now there is nothing to lose");
+}
+
+/// What is remembered is set over it, or it would have nothing to be lost by.
+#[test]
+fn the_endpoint_that_the_person_set_is_the_first_to_be_tried_and_comes_back() {
+    for late in [false, true] {
+        let mut driver = Driver::initiator();
+        if late {
+            driver = recalling(driver);
+            driver.pass_looking(Duration::from_secs(20));
+            assert!(driver.applied().contains(&endpoint(PUBLIC)));
+        }
+        driver.view.endpoint = Some(endpoint(PERSONS));
+        let mut driver = recalling(driver);
+        driver.updates.clear();
+        driver.pass_looking(Duration::from_secs(8));
+        assert_eq!(driver.updates, [], "it has its turn: {late}");
+        driver.pass_looking(Duration::from_secs(120));
+        assert_eq!(driver.applied(), [PUBLIC, OTHER, PERSONS, PUBLIC].map(endpoint), "{late}");
+        assert_eq!(driver.updates[2], (Some(endpoint(PERSONS)), Stimulus::None), "as it was configured");
+    }
 }
