@@ -8,11 +8,10 @@
 use std::time::Instant;
 
 use super::io::Command;
-use super::local::Local;
 use super::peer::Peer;
 use super::tuning::MAX_GOOD;
 use super::world::World;
-use crate::{Endpoint, Reach, RemoteCandidate, Tier};
+use crate::{Endpoint, Reach, RemoteCandidate};
 
 impl Peer {
     /// What an earlier run found of this peer.
@@ -35,33 +34,37 @@ impl Peer {
         if self.server_away { &self.good } else { &[] }
     }
 
-    /// The round ended with a tunnel: what answered in it is to be kept, if there is anything new in it.
+    /// The round ended with a tunnel: what answered in it is the best that is known, the path in use first, and what was
+    /// not of use for the longest time gives way. It is to be kept if it is another set or begins with another one, and
+    /// once in each run, which shows that it is still of use.
     pub(super) fn keep_good(&mut self, world: &mut World<'_>) {
         let mut proven: Vec<_> =
             self.paths.proven(world.now, &self.ranking).filter(|path| !path.relayed).collect();
         proven.sort_by_key(|path| (Some(path.endpoint) != self.endpoint(), path.score));
-        let found = proven.iter().filter_map(|path| self.as_candidate(world.local, path.endpoint));
+        let found = proven.iter().filter_map(|path| self.as_candidate(path.endpoint));
         let mut good: Vec<_> = found.take(MAX_GOOD).collect();
-        let is_new = |one: &RemoteCandidate| self.good.iter().all(|known| known.endpoint != one.endpoint);
-        if !good.iter().any(is_new) {
+        if good.is_empty() {
             return;
         }
-        let others: Vec<_> = self
-            .good
-            .iter()
-            .filter(|old| good.iter().all(|one| one.endpoint != old.endpoint))
-            .cloned()
-            .collect();
+        let among = |one: &RemoteCandidate, all: &[RemoteCandidate]| {
+            all.iter().any(|other| other.endpoint == one.endpoint)
+        };
+        let others: Vec<_> = self.good.iter().filter(|old| !among(old, &good)).cloned().collect();
         good.extend(others);
         good.truncate(MAX_GOOD);
+        let first = |all: &[RemoteCandidate]| all.first().map(|one| one.endpoint);
+        let same = first(&good) == first(&self.good) && good.iter().all(|one| among(one, &self.good));
         self.good.clone_from(&good);
-        world.commands.push_back(Command::Keep { peer: self.key, candidates: good });
+        if !(same && self.has_kept) {
+            self.has_kept = true;
+            world.commands.push_back(Command::Keep { peer: self.key, candidates: good });
+        }
     }
 
-    /// A proven path's end as a candidate, if it means anything in another network and its strategy is known.
-    fn as_candidate(&self, local: &Local, endpoint: Endpoint) -> Option<RemoteCandidate> {
-        let (strategy, tier) = self.paths.get(endpoint)?.kind()?;
-        let strategy = strategy.or_else(|| local.strategy_of(tier))?.clone();
-        (tier != Tier::Lan).then_some(RemoteCandidate { endpoint, strategy, tier, reach: Reach::Filtered })
+    /// The peer's end of a path as a candidate, if it means anything in another network and its strategy is known.
+    fn as_candidate(&self, endpoint: Endpoint) -> Option<RemoteCandidate> {
+        let (strategy, tier) = self.paths.get(endpoint)?.lasting_end()?;
+        let strategy = strategy.or_else(|| self.ranking.strategy_of(tier))?.clone();
+        Some(RemoteCandidate { endpoint, strategy, tier, reach: Reach::Filtered })
     }
 }

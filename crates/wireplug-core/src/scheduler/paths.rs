@@ -96,6 +96,16 @@ impl Path {
         }
     }
 
+    /// The peer's end alone, as it may be found again another time. One that only a check told of is some mapping that the
+    /// peer's packets made, whatever our own end is. `None` if it says nothing in another network.
+    pub(super) fn lasting_end(&self) -> Option<(Option<&StrategyName>, Tier)> {
+        match (&self.target, self.asked) {
+            (Some((_, Tier::Lan | Tier::Relay | Tier::RelayTls)), _) | (None, None | Some(Tier::Lan)) => None,
+            (Some((strategy, tier)), _) => Some((Some(strategy), *tier)),
+            (None, Some(_)) => Some((None, Tier::Punched)),
+        }
+    }
+
     /// What is known of its two ends.
     pub(super) fn ends(&self) -> Vec<End> {
         let theirs = self.target.iter().map(|(strategy, tier)| End(Some(strategy.clone()), *tier));

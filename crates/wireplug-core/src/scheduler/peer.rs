@@ -42,6 +42,8 @@ pub(super) struct Peer {
     pub(super) suggested: Vec<RemoteCandidate>,
     /// Where it was reached, in this run and in earlier ones.
     pub(super) good: Vec<RemoteCandidate>,
+    /// That was told to be kept in this run.
+    pub(super) has_kept: bool,
     pub(super) server_away: bool,
     pub(super) paths: Paths,
     pub(super) tunnel: Tunnel,
@@ -77,6 +79,7 @@ impl Peer {
             offers: Vec::new(),
             suggested: Vec::new(),
             good: Vec::new(),
+            has_kept: false,
             server_away: false,
             paths: Paths::default(),
             tunnel: Tunnel::Down,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use wireplug_core::Tier;
 use wireplug_core::scheduler::{Input, State, Stimulus};
+use wireplug_core::{Proof, Reach, Tier};
 
-use crate::driver::{Driver, PEER, endpoint, ms, offer, remote};
+use crate::driver::{Driver, PEER, endpoint, ms, offer, own, remote};
 
 const PUBLIC: &str = "198.51.100.7:51820";
 const OTHER: &str = "198.51.100.8:40001";
@@ -38,6 +38,58 @@ fn what_answered_is_kept_once() {
     driver.answer(OTHER);
     driver.pass_looking(Duration::from_secs(10));
     assert_eq!(driver.kept[1].len(), 2, "what was good before is kept too");
+}
+
+/// What is used stays the latest in the file, and what is used every day is not what a new place pushes out.
+#[test]
+fn what_is_in_use_is_the_first_of_what_is_kept_and_said_once_in_each_run() {
+    let places = ["198.51.100.1:1", "198.51.100.2:2", "198.51.100.3:3", PUBLIC];
+    let direct = |at: &str| remote(at, "direct", Tier::Direct);
+    let mut driver = Driver::initiator().begun();
+    driver.take(Input::LastGood { peer: PEER, candidates: places.map(direct).into() });
+    for revision in [1, 2] {
+        driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, revision, vec![direct(PUBLIC)]) });
+        driver.answer(PUBLIC);
+        driver.handshake(PUBLIC);
+        driver.pass_looking(Duration::from_secs(10));
+        assert_eq!(driver.kept, [[PUBLIC, places[0], places[1], places[2]].map(direct)]);
+    }
+    driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, 3, vec![direct(OTHER)]) });
+    driver.answer(OTHER);
+    driver.handshake(OTHER);
+    driver.pass_looking(Duration::from_secs(10));
+    assert_eq!(driver.kept[1], [OTHER, PUBLIC, places[0], places[1]].map(direct));
+    driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, 4, vec![direct(PUBLIC)]) });
+    driver.answer(PUBLIC);
+    driver.handshake(PUBLIC);
+    driver.pass_looking(Duration::from_secs(10));
+    assert_eq!(driver.kept[2..], [[PUBLIC, OTHER, places[0], places[1]].map(direct)], "another is first");
+}
+
+/// The path is ranked by the better of its two ends, which may be ours; only the other one is of use another time.
+#[test]
+fn what_is_kept_is_the_peers_end_of_a_path() {
+    let kept = |offered: Vec<_>, tier: Tier| {
+        let mut driver = Driver::initiator().begun();
+        for (at, strategy, tier) in
+            [("192.168.1.2:51820", "lan-mdns", Tier::Lan), ("203.0.113.2:51820", "direct", Tier::Direct)]
+        {
+            let candidate = own(at, strategy, tier, Proof::Done(Reach::Open));
+            driver.take(Input::Found { generation: 1, candidate });
+        }
+        driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, 1, offered) });
+        driver.asked(OTHER, tier, false);
+        driver.answer(OTHER);
+        driver.handshake(OTHER);
+        driver.pass_looking(Duration::from_secs(10));
+        driver.kept
+    };
+    let punched = || remote(OTHER, "hole-punch", Tier::Punched);
+    assert_eq!(kept(vec![punched()], Tier::Direct), [[punched()]]);
+    assert_eq!(kept(vec![punched()], Tier::Lan), [[punched()]]);
+    assert_eq!(kept(vec![], Tier::Direct), [[punched()]], "some mapping");
+    assert_eq!(kept(vec![], Tier::Lan), [[]; 0], "of this link");
+    assert_eq!(kept(vec![remote(OTHER, "lan-mdns", Tier::Lan)], Tier::Direct), [[]; 0]);
 }
 
 #[test]
