@@ -7,6 +7,9 @@
 //!   then nothing but our mapping was missing;
 //! - or the servers see our port mapped elsewhere than before, in the same network.
 //!
+//! What was silent for longer than the keepalive lets it be, because the machine slept, would have died under a shorter one
+//! as well, and shows nothing.
+//!
 //! Through a relay no check comes in by itself, so there only the second counts. What it makes of our keepalive,
 //! `keepalive` says.
 
@@ -15,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::effort::{Cause, Effort};
 use super::io::{Keepalive, PeerView, Stimulus};
 use super::peer::Peer;
-use super::tuning::{LISTEN_FIRST, OPENED_WITHIN};
+use super::tuning::{LISTEN_FIRST, OPENED_WITHIN, POLL_SETTLED};
 use super::tunnel::Tunnel;
 use super::world::World;
 use crate::Endpoint;
@@ -58,12 +61,15 @@ impl Peer {
             |view: &PeerView| matches!(view.keepalive, Keepalive::Ours(seconds) if seconds <= self.keepalive);
         let Tunnel::Up(up) = &self.tunnel else { return Watch::Nothing };
         let quiet = if called { Some(up.quiet()) } else { up.quiet_before_asking() };
+        let (age, keepalive) = (now - up.passed(), Duration::from_secs(self.keepalive.into()));
         // Less could not have let a mapping expire that the keepalive is too long for.
-        let long = quiet.is_some_and(|quiet| quiet >= Duration::from_secs(self.keepalive.into()) / 2);
-        if !long || !self.view.as_ref().is_some_and(kept_by_us) {
+        let long = quiet.is_some_and(|quiet| quiet >= keepalive / 2);
+        // As looks tell it, it is one of them older than it is; another one may be late.
+        let too_long = age > keepalive + 2 * POLL_SETTLED;
+        if !long || too_long || !self.view.as_ref().is_some_and(kept_by_us) {
             Watch::Nothing
         } else if called && !self.tier_in_use_is_relayed() {
-            Watch::Listening { until: now + LISTEN_FIRST, age: now - up.passed() }
+            Watch::Listening { until: now + LISTEN_FIRST, age }
         } else {
             Watch::Mapping
         }
@@ -91,6 +97,15 @@ impl Peer {
     pub(super) fn stop_listening(&mut self, now: Instant) {
         if self.is_listening() {
             self.open(now, Watch::Mapping);
+        }
+    }
+
+    /// Something else may have let a mapping expire: what this round shows is no sign of it.
+    pub(super) fn watch_no_more(&mut self, now: Instant) {
+        if self.is_listening() {
+            self.open(now, Watch::Nothing);
+        } else if let Effort::Round(round) = &mut self.effort {
+            round.watch = Watch::Nothing;
         }
     }
 

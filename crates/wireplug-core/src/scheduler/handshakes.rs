@@ -44,6 +44,19 @@ impl Handshakes {
         Some(Handshake { stamp, age })
     }
 
+    /// How old the last one is.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        self.last.as_ref().map(|known| known.age + (now - known.seen))
+    }
+
+    /// The machine slept for so long, which our own clock does not count.
+    pub(super) fn slept(&mut self, time: Duration) {
+        if let Some(known) = &mut self.last {
+            known.age += time;
+        }
+        self.looked = self.looked.map(|looked| looked.checked_sub(time).unwrap_or(looked));
+    }
+
     /// The machine may have slept, which our own clock does not count.
     pub(super) fn doubt(&mut self) {
         self.unsure = true;
@@ -75,6 +88,23 @@ mod tests {
         assert_eq!(age(&mut handshakes, start + secs(4), 1, secs(0)), secs(54), "set back");
         assert_eq!(age(&mut handshakes, start + secs(6), 2, secs(9999)), secs(2), "new since the last look");
         assert_eq!(age(&mut handshakes, start + secs(8), 2, secs(0)), secs(4));
+    }
+
+    #[test]
+    fn a_nap_makes_it_older_and_leaves_the_wall_clock_out() {
+        let start = Instant::now();
+        let mut handshakes = Handshakes::default();
+        age(&mut handshakes, start, 1, secs(10));
+        handshakes.slept(secs(8));
+        assert_eq!(handshakes.age(start + secs(1)), Some(secs(19)));
+        assert_eq!(age(&mut handshakes, start + secs(2), 1, secs(9999)), secs(20));
+        handshakes.slept(secs(8));
+        assert_eq!(
+            age(&mut handshakes, start + secs(4), 2, secs(9)),
+            secs(9),
+            "made before the nap, after the look"
+        );
+        assert_eq!(age(&mut handshakes, start + secs(6), 3, secs(9)), secs(2));
     }
 
     #[test]

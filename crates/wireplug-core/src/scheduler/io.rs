@@ -143,7 +143,8 @@ pub enum Input {
         /// What [`Command::Keep`] said.
         candidates: Vec<RemoteCandidate>,
     },
-    /// The machine slept for so long, which `now` leaves out: what has a lifetime is older than it seems.
+    /// The machine slept for so long, which `now` leaves out: what has a lifetime is older than it seems, and so are
+    /// sessions and silences.
     Slept(Duration),
     /// The network that we are in is one that this was learnt of; of a new one, [`Learnt::default`]. Until it is told,
     /// what was learnt in the one before holds.

@@ -139,8 +139,9 @@ impl Local {
             .collect()
     }
 
-    /// So much of every lifetime passed unnoticed.
+    /// So much of every lifetime passed unnoticed. A mapping that is another one now may have expired in that time.
     pub(super) fn slept(&mut self, time: Duration) {
+        self.mapped.clear();
         for entry in &mut self.entries {
             entry.expires = entry.expires.map(|at| at.checked_sub(time).unwrap_or(at));
         }

@@ -217,6 +217,7 @@ impl Scheduler {
             Input::Slept(time) => {
                 self.local.slept(time);
                 self.local.expire(now);
+                return self.for_all(now, |peer, world| peer.slept(world.now, time));
             }
             Input::Recalled(learnt) => return self.lifetimes.recall(now, learnt),
             // Said with every event by a loop that may not share the port: only the change is work for the peers.

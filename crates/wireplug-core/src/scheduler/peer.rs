@@ -130,6 +130,15 @@ impl Peer {
         }
     }
 
+    /// The machine slept for so long, which our own clock does not count.
+    pub(super) fn slept(&mut self, now: Instant, time: Duration) {
+        self.handshakes.slept(time);
+        if let Tunnel::Up(up) = &mut self.tunnel {
+            up.slept(time);
+        }
+        self.watch_no_more(now);
+    }
+
     pub(super) fn let_go(&mut self) {
         if let Tunnel::Up(up) = &mut self.tunnel {
             up.let_go();

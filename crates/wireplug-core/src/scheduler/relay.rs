@@ -157,7 +157,7 @@ impl Peer {
         let tries = relay_head_start(self.expected_round_trip(world));
         Some(match &self.tunnel {
             // Nothing can be proven but a relay, and what is tried instead takes its time.
-            _ if !world.port_sharing && !self.unproven(false).is_empty() => met + UNPROVEN_EACH,
+            _ if !world.port_sharing && !self.unproven(world.now, false).is_empty() => met + UNPROVEN_EACH,
             Tunnel::Up(_) if round.doubting => round.started + RELAY_DOUBT_HEAD_START.max(tries),
             Tunnel::Up(_) | Tunnel::Trying(_) | Tunnel::Down => met + tries,
         })

@@ -135,8 +135,7 @@ impl Peer {
     /// The path works and the session over it is too old to be used, so nothing passes: where the side that is to renew it
     /// cannot (the peer takes no initiation from a clock that was set back), the other one must, and does not know.
     fn renew(&mut self, world: &mut World<'_>, best: Choice) {
-        let handshake = self.view.as_ref().and_then(|view| view.handshake);
-        let over = handshake.is_some_and(|handshake| handshake.age >= SESSION_LIFE);
+        let over = self.handshakes.age(world.now).is_some_and(|age| age >= SESSION_LIFE);
         let stimulus = self.stimulus();
         let at = match self.role {
             Role::Initiator => best.proof.at,
@@ -338,7 +337,7 @@ impl Peer {
             }
             Tunnel::Trying(attempt) => return attempt.until.max(round.started + ROUND),
             Tunnel::Up(_) | Tunnel::Down if !world.port_sharing => {
-                let endpoints = u32::try_from(self.unproven(false).len()).unwrap_or(u32::MAX);
+                let endpoints = u32::try_from(self.unproven(world.now, false).len()).unwrap_or(u32::MAX);
                 (UNPROVEN_EACH * endpoints + UNPROVEN_AFTER).max(NOTHING_TO_CHECK)
             }
             Tunnel::Up(_) | Tunnel::Down if self.paths.is_empty() && !self.relay.is_wanted() => {

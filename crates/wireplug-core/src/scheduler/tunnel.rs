@@ -225,6 +225,14 @@ impl Up {
         self.asking.as_ref().map(|asking| asking.seen + SILENCE_WHEN_SENDING)
     }
 
+    /// The machine slept for so long, which our own clock does not count: it was silent for longer than it seems. How long
+    /// WireGuard takes to answer is no matter of that, as it was asleep too.
+    pub(super) fn slept(&mut self, time: Duration) {
+        for at in [&mut self.passed, &mut self.busy] {
+            *at = at.checked_sub(time).unwrap_or(*at);
+        }
+    }
+
     /// How long there has been nothing but keepalives, as far as was looked.
     pub(super) fn quiet(&self) -> Duration {
         self.looked - self.busy

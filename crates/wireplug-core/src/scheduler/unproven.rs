@@ -19,7 +19,7 @@ impl Peer {
         if !matches!(self.tunnel, Tunnel::Down) {
             return;
         }
-        let candidates = self.unproven(world.port_sharing);
+        let candidates = self.unproven(world.now, world.port_sharing);
         let index = if world.port_sharing { self.failures as usize } else { round.unproven };
         let next = if world.port_sharing {
             candidates.get(index % candidates.len().max(1)).copied().filter(|_| round.unproven == 0)
@@ -50,7 +50,7 @@ impl Peer {
     /// while checks are possible only configured ones are tried; and without a server, the last good ones, as a
     /// peer whose tunnel is settled listens for no checks. These would overwrite the endpoint that the person has set on
     /// the device, so it takes its turn with them, as the first.
-    pub(super) fn unproven(&self, port_sharing: bool) -> Vec<Endpoint> {
+    pub(super) fn unproven(&self, now: Instant, port_sharing: bool) -> Vec<Endpoint> {
         // Anybody on the link can announce a neighbour, so it is not configured.
         // To a relay that is not bound, nothing passes.
         let suggested = self
@@ -62,7 +62,7 @@ impl Peer {
             endpoints.extend(self.newest_offer().iter().flat_map(|o| &o.candidates).map(|c| c.endpoint));
         }
         let enabled = |one: &&RemoteCandidate| self.ranking.place(Some(&one.strategy), one.tier).is_some();
-        let remembered = if self.may_have_session() { &[][..] } else { self.remembered() };
+        let remembered = if self.may_have_session(now) { &[][..] } else { self.remembered() };
         let mut remembered = remembered.iter().filter(enabled).map(|one| one.endpoint).peekable();
         if remembered.peek().is_some() {
             endpoints.splice(0..0, self.hand.persons());
@@ -96,8 +96,7 @@ impl Peer {
     }
 
     /// Whether WireGuard has a session that may still be good, though nothing is heard over its path.
-    pub(super) fn may_have_session(&self) -> bool {
-        let handshake = self.view.as_ref().and_then(|view| view.handshake);
-        handshake.is_some_and(|handshake| handshake.age < SESSION_LIFE)
+    fn may_have_session(&self, now: Instant) -> bool {
+        self.handshakes.age(now).is_some_and(|age| age < SESSION_LIFE)
     }
 }

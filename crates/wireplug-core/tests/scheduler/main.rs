@@ -8,6 +8,7 @@ mod driver;
 mod elsewhere;
 mod hand;
 mod moving;
+mod napping;
 mod neighbours;
 mod offers;
 mod ranked;
