@@ -28,10 +28,13 @@ use crate::scenario::Scenario;
 use crate::server::{Addresses, Output, STUN_PORT, Server};
 use crate::site;
 use crate::trace::Trace;
-use crate::{Chance, Time, earlier};
+use crate::{Chance, Time, earlier, secs};
 
 /// Where stale endpoints lead: nobody is there.
 pub const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(5, 9, 9, 9)), 51820);
+
+/// How long a daemon waits for the server to take a connection.
+const CONNECT_WITHIN: Time = secs(10);
 
 /// More steps than this at one moment are an endless loop.
 const STEPS_AT_ONCE: u32 = 100_000;
@@ -264,10 +267,12 @@ impl World {
             return;
         }
         host.connect_at = None;
-        if host.addresses().is_empty() || !self.server_hears() {
+        let in_vain = host.addresses().is_empty() || self.service == Service::Stopped;
+        if in_vain || self.service == Service::Unreachable {
+            // Nobody refuses what does not arrive.
+            host.notice_at = Some(self.now + if in_vain { Time::ZERO } else { CONNECT_WITHIN });
             return;
         }
-        let host = &mut self.hosts[index];
         (host.connected, host.broken) = (true, false);
         let (key, id) = (host.own, host.id);
         if let Some(daemon) = &mut host.daemon {

@@ -28,7 +28,7 @@ impl Peer {
         self.hand.forget();
         self.flaps.forget();
         self.carry_over_relay();
-        self.set_targets(world.now);
+        self.set_targets(world);
         self.relay.expect_better();
         self.failures = 0;
         self.reason = None;

@@ -70,7 +70,8 @@ impl Peer {
         }
         let Some(offer) = self.newest_offer() else {
             return match world.server {
-                Server::Down { why } => Reason::NoServer(why.clone()),
+                Server::Connecting => Reason::NoServer("not connected yet".to_owned()),
+                Server::Down { why, .. } => Reason::NoServer(why.clone()),
                 Server::Up { .. } => Reason::NoOffer,
             };
         };

@@ -3,35 +3,27 @@
 //!
 //! They are targets of checks like any others. Where the tunnel is down and nothing answers any check, because a peer
 //! whose tunnel is settled listens for none, and WireGuard has no session that could come back by itself, they are among the
-//! endpoints that are set unproven, one in each round: WireGuard itself answers an initiation at any time.
-
-use std::time::Instant;
+//! endpoints that are set unproven, one in each round: WireGuard itself answers an initiation at any time. Connecting to a
+//! server may take seconds, so they are set only when it is known that none is there.
 
 use super::io::Command;
 use super::peer::Peer;
 use super::tuning::MAX_GOOD;
-use super::world::World;
+use super::world::{Server, World};
 use crate::{Endpoint, Reach, RemoteCandidate};
 
 impl Peer {
     /// What an earlier run found of this peer.
-    pub(super) fn recall_good(&mut self, now: Instant, mut candidates: Vec<RemoteCandidate>) {
+    pub(super) fn recall_good(&mut self, world: &World<'_>, mut candidates: Vec<RemoteCandidate>) {
         candidates.truncate(MAX_GOOD);
         self.good = candidates;
-        self.set_targets(now);
+        self.set_targets(world);
     }
 
-    /// Whether a server is there or not makes the last good ones targets or not.
-    pub(super) fn note_server(&mut self, world: &World<'_>) {
-        let away = world.server_is_away();
-        if std::mem::replace(&mut self.server_away, away) != away && !self.good.is_empty() {
-            self.set_targets(world.now);
-        }
-    }
-
-    /// Those that are tried now.
-    pub(super) fn remembered(&self) -> &[RemoteCandidate] {
-        if self.server_away { &self.good } else { &[] }
+    /// Those that are checked while no server is connected, also while it is not known yet whether one will be.
+    pub(super) fn remembered(&self, server: &Server) -> impl Iterator<Item = &RemoteCandidate> {
+        let all = if server.is_up() { &[][..] } else { &self.good };
+        all.iter().filter(|one| self.is_enabled(one))
     }
 
     /// The round ended with a tunnel: what answered in it is the best that is known, the path in use first, and what was

@@ -1,7 +1,5 @@
 //! What a peer says: its offers, its checks, and its answers to ours.
 
-use std::time::Instant;
-
 use super::effort::{Cause, Effort};
 use super::io::Command;
 use super::paths::Path;
@@ -9,7 +7,7 @@ use super::peer::Peer;
 use super::tuning::MAX_INSTANCES;
 use super::tunnel::Tunnel;
 use super::world::World;
-use crate::{Endpoint, MAX_CANDIDATES, Mapping, Offer, Tier, TransactionId};
+use crate::{Endpoint, MAX_CANDIDATES, Mapping, Offer, RemoteCandidate, Tier, TransactionId};
 
 impl Peer {
     /// A peer's offer came. Older ones of the same run, and the same one again, are ignored.
@@ -45,7 +43,7 @@ impl Peer {
             self.nominated = None;
         }
         self.offers.push(offer);
-        self.set_targets(world.now);
+        self.set_targets(world);
         match &mut self.effort {
             Effort::Round(round) => {
                 // A call without news makes sure that both listen for a while; it must not keep a hopeless round
@@ -85,7 +83,7 @@ impl Peer {
         self.newest_offer().map_or(Mapping::Unknown, |offer| offer.mapping)
     }
 
-    pub(super) fn set_targets(&mut self, now: Instant) {
+    pub(super) fn set_targets(&mut self, world: &World<'_>) {
         // Each side binds to a relay of its own accord: what the other names as one would be somebody's address.
         let offered = self.offers.iter().rev().flat_map(|offer| &offer.candidates);
         let offered = offered.filter(|candidate| !candidate.tier.is_relayed());
@@ -93,13 +91,17 @@ impl Peer {
             .suggested
             .iter()
             .chain(offered)
-            .chain(self.remembered())
-            .filter(|candidate| self.ranking.place(Some(&candidate.strategy), candidate.tier).is_some())
+            .filter(|candidate| self.is_enabled(candidate))
+            .chain(self.remembered(world.server))
             .cloned()
             .collect();
         // What is in use is checked whatever is offered, the person's own endpoint too.
         let in_use = self.endpoint();
-        self.paths.set_targets(now, &wanted, in_use);
+        self.paths.set_targets(world.now, &wanted, in_use);
+    }
+
+    pub(super) fn is_enabled(&self, candidate: &RemoteCandidate) -> bool {
+        self.ranking.place(Some(&candidate.strategy), candidate.tier).is_some()
     }
 
     /// The peer's check arrived: it is answered, and the path checked back.

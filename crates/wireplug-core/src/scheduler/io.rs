@@ -70,7 +70,8 @@ pub enum Input {
     },
     /// A rendezvous server is connected.
     ServerUp,
-    /// No rendezvous server is connected any more.
+    /// No rendezvous server is connected: none any more, none that was tried, or none is configured. Until either is said it
+    /// is not known.
     ServerDown {
         /// Why, for status.
         why: String,
@@ -136,7 +137,8 @@ pub enum Input {
         /// For single peers.
         peers: BTreeMap<PublicKey, Ranking>,
     },
-    /// Where a peer of the device was reached in an earlier run, best first: tried while no server is there.
+    /// Where a peer of the device was reached in an earlier run, best first: checked while no server is connected,
+    /// and set unproven when [`Input::ServerDown`] says that none is there.
     LastGood {
         /// Whom.
         peer: PublicKey,

@@ -126,7 +126,7 @@ impl Scheduler {
             revision: 0,
             local: Local::default(),
             lifetimes: Lifetimes::default(),
-            server: Server::Down { why: "not connected yet".to_owned() },
+            server: Server::Connecting,
             server_round_trip: Duration::ZERO,
             port_sharing: true,
             listen_port: 0,
@@ -191,7 +191,10 @@ impl Scheduler {
                 self.commands.extend(self.local.verify_again(generation));
                 return self.for_all(now, Peer::server_up);
             }
-            Input::ServerDown { why } => self.server = Server::Down { why },
+            Input::ServerDown { why } => {
+                self.server = Server::Down { since: self.server.down_since().unwrap_or(now), why };
+                return self.for_all(now, Peer::server_down);
+            }
             Input::ServerRoundTrip(time) => {
                 self.server_round_trip = time;
                 return;
@@ -212,7 +215,7 @@ impl Scheduler {
                 return self.for_one(now, peer, |peer, _| peer.cannot_send(to, why));
             }
             Input::LastGood { peer, candidates } => {
-                return self.for_one(now, peer, |peer, world| peer.recall_good(world.now, candidates));
+                return self.for_one(now, peer, |peer, world| peer.recall_good(world, candidates));
             }
             Input::Slept(time) => {
                 self.local.slept(time);
@@ -278,8 +281,7 @@ impl Scheduler {
 
     /// When a candidate is to be verified once more: while there is a server and somebody to offer it to.
     fn next_verification(&self) -> Option<Instant> {
-        let server = matches!(self.server, Server::Up { .. });
-        self.local.next_verification().filter(|_| server && self.needs.any_round())
+        self.local.next_verification().filter(|_| self.server.is_up() && self.needs.any_round())
     }
 
     /// What the event loop should have ready now.
@@ -407,7 +409,6 @@ impl Scheduler {
             commands: &mut self.commands,
         };
         slot.peer.use_keepalive(&mut world);
-        slot.peer.note_server(&world);
         let relay_before = slot.peer.relay.is_wanted();
         let commands_before = world.commands.len();
         act(&mut slot.peer, &mut world);

@@ -44,7 +44,6 @@ pub(super) struct Peer {
     pub(super) good: Vec<RemoteCandidate>,
     /// That was told to be kept in this run.
     pub(super) has_kept: bool,
-    pub(super) server_away: bool,
     pub(super) paths: Paths,
     pub(super) tunnel: Tunnel,
     pub(super) effort: Effort,
@@ -80,7 +79,6 @@ impl Peer {
             suggested: Vec::new(),
             good: Vec::new(),
             has_kept: false,
-            server_away: false,
             paths: Paths::default(),
             tunnel: Tunnel::Down,
             effort: Effort::Rest,
@@ -117,7 +115,7 @@ impl Peer {
         self.handshakes.doubt();
         self.relay.carry_over(self.endpoint().filter(|_| self.uses_relay()));
         self.suggested.clear();
-        self.set_targets(world.now);
+        self.set_targets(world);
         self.let_go();
         self.failures = 0;
         self.flaps.forget();
@@ -148,9 +146,15 @@ impl Peer {
     /// A server is there again. Peers that have not heard of us in this generation are told, and a relay that is used may
     /// have forgotten us.
     pub(super) fn server_up(&mut self, world: &mut World<'_>) {
+        self.set_targets(world);
         if !self.tunnel.is_up() || self.tier_in_use_is_relayed() || !self.outbox.has_told(world.generation) {
             self.begin_round(world, Cause::Own);
         }
+    }
+
+    /// No server is there: what is remembered may be tried.
+    pub(super) fn server_down(&mut self, world: &mut World<'_>) {
+        self.set_targets(world);
     }
 
     pub(super) fn begin_round(&mut self, world: &mut World<'_>, cause: Cause) {

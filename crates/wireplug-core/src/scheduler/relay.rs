@@ -9,7 +9,7 @@ use super::tuning::{
     relay_head_start, upgrade_pause,
 };
 use super::tunnel::Tunnel;
-use super::world::{Server, World};
+use super::world::World;
 use crate::Endpoint;
 
 /// What one peer needs of a relay.
@@ -157,7 +157,7 @@ impl Peer {
         let tries = relay_head_start(self.expected_round_trip(world));
         Some(match &self.tunnel {
             // Nothing can be proven but a relay, and what is tried instead takes its time.
-            _ if !world.port_sharing && !self.unproven(world.now, false).is_empty() => met + UNPROVEN_EACH,
+            _ if !world.port_sharing && !self.unproven(world).is_empty() => met + UNPROVEN_EACH,
             Tunnel::Up(_) if round.doubting => round.started + RELAY_DOUBT_HEAD_START.max(tries),
             Tunnel::Up(_) | Tunnel::Trying(_) | Tunnel::Down => met + tries,
         })
@@ -166,7 +166,7 @@ impl Peer {
     /// On a relay, what is to be done at rest: to search for something better now and then. The side that chooses is the
     /// one to begin; the other only if it hears nothing of it.
     pub(super) fn search_again(&mut self, world: &mut World<'_>) -> Option<Instant> {
-        let at = self.relay.upgrade_at.filter(|_| matches!(world.server, Server::Up { .. }))?;
+        let at = self.relay.upgrade_at.filter(|_| world.server.is_up())?;
         if at > world.now {
             return Some(at);
         }

@@ -337,7 +337,7 @@ impl Peer {
             }
             Tunnel::Trying(attempt) => return attempt.until.max(round.started + ROUND),
             Tunnel::Up(_) | Tunnel::Down if !world.port_sharing => {
-                let endpoints = u32::try_from(self.unproven(world.now, false).len()).unwrap_or(u32::MAX);
+                let endpoints = u32::try_from(self.unproven(world).len()).unwrap_or(u32::MAX);
                 (UNPROVEN_EACH * endpoints + UNPROVEN_AFTER).max(NOTHING_TO_CHECK)
             }
             Tunnel::Up(_) | Tunnel::Down if self.paths.is_empty() && !self.relay.is_wanted() => {

@@ -18,7 +18,7 @@ impl Peer {
         if self.suggested.len() < MAX_CANDIDATES {
             self.suggested.push(candidate);
         }
-        self.set_targets(world.now);
+        self.set_targets(world);
         if let Some(relay) = relay {
             return self.relay_suggested(world, relay);
         }
@@ -50,7 +50,7 @@ impl Peer {
         let in_use = self.uses_relay() && self.endpoint() == Some(endpoint);
         self.carry_over_relay();
         self.forget_suggestion(strategy, endpoint);
-        self.set_targets(world.now);
+        self.set_targets(world);
         if in_use && matches!(self.effort, Effort::Rest) {
             self.begin_round(world, Cause::Own);
         }

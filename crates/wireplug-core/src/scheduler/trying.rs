@@ -81,7 +81,7 @@ impl Peer {
             Effort::Rest => self.relay.next_search().map_or(Trying::Nothing, |at| Trying::Better { at }),
             Effort::Pause { until } => Trying::Pause { until: *until },
             Effort::Round(_) => {
-                let server = matches!(server, Server::Up { .. });
+                let server = server.is_up();
                 let candidates = self.being_checked(local);
                 match (candidates.is_empty(), &self.tunnel) {
                     (false, _) => Trying::Checking { candidates, server },

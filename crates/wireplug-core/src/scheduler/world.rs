@@ -33,10 +33,6 @@ impl World<'_> {
         if self.port_sharing { By::SharedPort } else { By::TlsAlone }
     }
 
-    pub(super) fn server_is_away(&self) -> bool {
-        matches!(self.server, Server::Down { .. })
-    }
-
     pub(super) fn transaction(rng: &mut ChaCha8Rng) -> TransactionId {
         TransactionId::from_bytes(rng.random())
     }
@@ -45,6 +41,27 @@ impl World<'_> {
 /// Whether a rendezvous server is connected.
 #[derive(Debug, Clone)]
 pub(super) enum Server {
-    Up { since: Instant },
-    Down { why: String },
+    /// It is not known yet: connecting takes its time.
+    Connecting,
+    Up {
+        since: Instant,
+    },
+    Down {
+        since: Instant,
+        why: String,
+    },
+}
+
+impl Server {
+    pub(super) const fn is_up(&self) -> bool {
+        matches!(self, Self::Up { .. })
+    }
+
+    /// Since when it is known that none is there.
+    pub(super) const fn down_since(&self) -> Option<Instant> {
+        match self {
+            Self::Down { since, .. } => Some(*since),
+            Self::Connecting | Self::Up { .. } => None,
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wireplug_core::scheduler::{Input, State, Stimulus};
+use wireplug_core::scheduler::{Input, State, Stimulus, Unsendable};
 use wireplug_core::{Proof, Reach, Tier};
 
 use crate::driver::{Driver, PEER, endpoint, ms, offer, own, remote};
@@ -11,7 +11,15 @@ const PUBLIC: &str = "198.51.100.7:51820";
 const OTHER: &str = "198.51.100.8:40001";
 const PERSONS: &str = "203.0.113.9:51820";
 
-fn recalling(mut driver: Driver) -> Driver {
+/// With no server, as was found out at once.
+fn recalling(driver: Driver) -> Driver {
+    let mut driver = connecting(driver);
+    driver.take(Input::ServerDown { why: "a test".to_owned() });
+    driver
+}
+
+/// It is not known yet whether a server will be there.
+fn connecting(mut driver: Driver) -> Driver {
     driver.look();
     let candidates = vec![remote(PUBLIC, "direct", Tier::Direct), remote(OTHER, "hole-punch", Tier::Punched)];
     driver.take(Input::LastGood { peer: PEER, candidates });
@@ -126,6 +134,42 @@ fn what_answers_no_check_is_set_when_all_else_failed_one_in_a_round() {
     assert_eq!(driver.applied(), [endpoint(PUBLIC), endpoint(OTHER)]);
     driver.handshake(OTHER);
     assert_eq!(driver.status().state, State::Connected);
+}
+
+/// Connecting may take longer than a round's patience, and then the peer says itself where it is.
+#[test]
+fn it_is_checked_at_once_but_set_only_when_no_server_was_there_for_a_while() {
+    let mut driver = connecting(Driver::initiator());
+    driver.pass(ms(500));
+    assert!(driver.checks.iter().any(|check| check.to == endpoint(PUBLIC)));
+    driver.pass_looking(Duration::from_secs(60));
+    assert_eq!(driver.updates, []);
+    driver.take(Input::ServerUp);
+    driver.take(Input::ServerDown { why: "a test".to_owned() });
+    driver.take(Input::Reconsider { peer: PEER });
+    driver.pass(ms(1900));
+    driver.take(Input::ServerDown { why: "tried again in vain".to_owned() });
+    assert_eq!(driver.updates, []);
+    driver.pass(ms(200));
+    assert_eq!(driver.applied(), [endpoint(PUBLIC)]);
+
+    let mut driver = connecting(Driver::initiator());
+    driver.pass(ms(4000));
+    driver.take(Input::ServerDown { why: "a test".to_owned() });
+    driver.pass(ms(1900));
+    assert_eq!(driver.updates, []);
+    driver.pass(ms(200));
+    assert_eq!(driver.applied(), [endpoint(PUBLIC)], "in the same round");
+}
+
+/// To set it would have WireGuard's packets go where the checks may not.
+#[test]
+fn what_cannot_be_sent_to_is_not_set() {
+    let mut driver = recalling(Driver::initiator());
+    let why = Unsendable::ThroughTunnel;
+    driver.take(Input::Unsendable { peer: PEER, to: endpoint(PUBLIC), why });
+    driver.pass(ms(2100));
+    assert_eq!(driver.applied(), [endpoint(OTHER)]);
 }
 
 #[test]

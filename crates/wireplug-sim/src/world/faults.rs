@@ -155,8 +155,13 @@ impl World {
     pub(super) fn notice_if_due(&mut self, index: usize) {
         let now = self.now;
         let host = &mut self.hosts[index];
-        if host.asleep.is_none() && host.notice_at.take_if(|at| *at <= now).is_some() {
+        if host.asleep.is_some() || host.notice_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        if host.connected {
             self.disconnect(index);
+        } else if let Some(daemon) = &mut host.daemon {
+            daemon.server_down(now);
         }
     }
 

@@ -36,6 +36,7 @@ pub struct Host {
     pub(super) connected: bool,
     /// The connection carries nothing any more, which the daemon has not noticed.
     pub(super) broken: bool,
+    /// When the daemon notices that, or that it cannot connect.
     pub(super) notice_at: Option<Time>,
     /// Since when it sleeps, and until when.
     pub(super) asleep: Option<(Time, Time)>,

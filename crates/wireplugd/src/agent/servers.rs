@@ -138,6 +138,11 @@ impl Servers {
         self.all.iter().any(|server| matches!(server.standing, Standing::Up { .. }))
     }
 
+    /// Why none will be up, if the config names none.
+    pub(super) fn why_none(&self) -> Option<String> {
+        self.all.is_empty().then(|| "no server is configured".to_owned())
+    }
+
     pub(super) fn join(&self, pair: &Pair) {
         for server in &self.all {
             server.handle.join(Membership::of(pair));

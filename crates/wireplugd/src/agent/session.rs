@@ -227,6 +227,9 @@ pub(super) async fn run(
     session.find_whereabouts().await;
     session.scheduler.handle(now(), Input::Device(view));
     session.recall_candidates(&peers);
+    if let Some(why) = session.servers.why_none() {
+        session.scheduler.handle(now(), Input::ServerDown { why });
+    }
     session.settle().await;
     session.runner.follow(&session.settings.strategies);
 

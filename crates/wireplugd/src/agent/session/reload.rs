@@ -66,8 +66,9 @@ impl Session<'_> {
                 self.relays.release(about);
             }
         }
-        if was_up && !self.servers.any_up() {
-            let why = "the config names others now; connecting".to_owned();
+        let gone = was_up && !self.servers.any_up();
+        let others = || gone.then(|| "the config names others now; connecting".to_owned());
+        if let Some(why) = self.servers.why_none().or_else(others) {
             self.scheduler.handle(now(), Input::ServerDown { why });
         }
     }
