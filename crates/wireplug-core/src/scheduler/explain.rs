@@ -29,8 +29,7 @@ impl Peer {
 
     /// Whether WireGuard has an endpoint for a peer that never spoke to us: nothing is wanted of us.
     fn is_on_its_own(&self) -> bool {
-        let unknown = self.offers.is_empty() && self.good.is_empty();
-        unknown && self.view.as_ref().is_some_and(|view| view.endpoint.is_some())
+        !self.runs_wireplug() && self.view.as_ref().is_some_and(|view| view.endpoint.is_some())
     }
 
     pub(super) fn tier_in_use_is_relayed(&self) -> bool {
@@ -43,13 +42,10 @@ impl Peer {
         let endpoint = self.endpoint();
         let path = endpoint.and_then(|endpoint| self.paths.get(endpoint));
         let used = path.filter(|_| matches!(self.tunnel, Tunnel::Up(_) | Tunnel::Trying(_)));
-        let strategy: Option<StrategyName> = used.and_then(Path::kind).and_then(|(name, tier)| {
-            name.or_else(|| local.strategy_of(tier)).or_else(|| self.ranking.strategy_of(tier)).cloned()
-        });
         PeerStatus {
             peer: self.key,
             state: self.state.0,
-            strategy,
+            strategy: used.and_then(|path| self.strategy_of(path, local)).cloned(),
             endpoint,
             rtt: used.and_then(Path::proof).map(|proof| proof.rtt),
             since: self.state.1,
@@ -58,6 +54,12 @@ impl Peer {
             trying: self.trying(local, server),
             reason: self.reason.clone(),
         }
+    }
+
+    /// By which strategy a path was found: the one that names it, or else one of ours that finds such paths.
+    pub(super) fn strategy_of<'a>(&'a self, path: &'a Path, local: &'a Local) -> Option<&'a StrategyName> {
+        let (name, tier) = path.kind()?;
+        name.or_else(|| local.strategy_of(tier)).or_else(|| self.ranking.strategy_of(tier))
     }
 
     /// Why the round that ends now found no path.

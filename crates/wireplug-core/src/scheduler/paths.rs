@@ -145,9 +145,9 @@ impl Path {
         self.sent
     }
 
-    /// Whether the peer checks it, which shows that it can answer, and has not answered yet.
+    /// Whether the peer checks it, which shows that it can answer, and our own checks of it wait for an answer.
     pub(super) fn awaits_proof(&self) -> bool {
-        self.asked.is_some() && self.proof.is_none()
+        self.asked.is_some() && self.is_being_checked()
     }
 
     /// Whether only a check told of it.

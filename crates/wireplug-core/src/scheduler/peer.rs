@@ -224,6 +224,11 @@ impl Peer {
         }
     }
 
+    /// Whether the peer runs wireplug, as far as is known: it has said something, now or in an earlier run.
+    pub(super) fn runs_wireplug(&self) -> bool {
+        !self.offers.is_empty() || !self.good.is_empty()
+    }
+
     /// The endpoint that WireGuard has now.
     pub(super) fn endpoint(&self) -> Option<Endpoint> {
         match &self.tunnel {

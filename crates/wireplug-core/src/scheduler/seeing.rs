@@ -52,9 +52,8 @@ impl Peer {
         if matches!(self.effort, Effort::Pause { .. }) {
             self.effort = Effort::Rest;
         }
-        let runs_wireplug = !self.offers.is_empty() || !self.good.is_empty();
         let off = self.view.as_ref().is_some_and(|view| view.keepalive == Keepalive::Off);
-        if runs_wireplug && off {
+        if self.runs_wireplug() && off {
             self.update(world, None, Stimulus::TurnOn(self.keepalive));
         }
     }
@@ -78,7 +77,7 @@ impl Peer {
             Effort::Pause { .. } => false,
         };
         let worth_it = match silence {
-            Silence::Unusual => !self.offers.is_empty(),
+            Silence::Unusual => self.runs_wireplug(),
             Silence::TooLong => self.doubted.is_none_or(|at| world.now >= at + DOUBT_GAP),
         };
         if let Effort::Round(round) = &mut self.effort {

@@ -9,7 +9,7 @@ use super::paths::Path;
 use super::peer::Peer;
 use super::tunnel::Tunnel;
 use super::world::Server;
-use crate::{StrategyName, Tier};
+use crate::Tier;
 
 /// What is being tried for a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,19 +95,18 @@ impl Peer {
     fn being_checked(&self, local: &Local) -> Vec<(String, usize)> {
         let mut by = BTreeMap::<String, usize>::new();
         for (_, path) in self.paths.iter().filter(|(_, path)| path.is_being_checked()) {
-            *by.entry(called(path, local)).or_default() += 1;
+            *by.entry(self.called(path, local)).or_default() += 1;
         }
         let mut counted: Vec<_> = by.into_iter().collect();
         counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         counted
     }
-}
 
-/// The strategy of a path, or else what kind of path it is.
-fn called(path: &Path, local: &Local) -> String {
-    let Some((name, tier)) = path.kind() else { return "the device's endpoint".to_owned() };
-    let known: Option<&StrategyName> = name.or_else(|| local.strategy_of(tier));
-    known.map_or_else(|| tier_word(tier).to_owned(), ToString::to_string)
+    /// The strategy of a path, or else what kind of path it is.
+    fn called(&self, path: &Path, local: &Local) -> String {
+        let Some((_, tier)) = path.kind() else { return "the device's endpoint".to_owned() };
+        self.strategy_of(path, local).map_or_else(|| tier_word(tier).to_owned(), ToString::to_string)
+    }
 }
 
 const fn tier_word(tier: Tier) -> &'static str {

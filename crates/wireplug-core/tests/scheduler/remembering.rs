@@ -191,6 +191,21 @@ fn a_tunnel_that_works_is_not_moved_to_what_was_good_once() {
     assert_eq!(driver.status().state, State::Connected);
 }
 
+/// It can answer checks, as it did in an earlier run.
+#[test]
+fn a_peer_that_is_remembered_is_doubted_as_soon_as_one_that_speaks() {
+    let mut driver = recalling(Driver::initiator());
+    driver.handshake(PUBLIC);
+    driver.answer(PUBLIC);
+    driver.pass_looking(Duration::from_secs(10));
+    assert!(!driver.scheduler.demand().working);
+    for _ in 0..7 {
+        driver.view.tx_bytes += 1000;
+        driver.pass_looking(Duration::from_secs(1));
+    }
+    assert!(driver.scheduler.demand().working);
+}
+
 /// Its path may come back by itself, and then nothing was lost.
 #[test]
 fn a_session_that_may_still_be_good_is_left_where_it_is() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wireplug_core::Tier;
-use wireplug_core::scheduler::{DeviceView, Input, Reason, State};
+use wireplug_core::scheduler::{DeviceView, Input, Reason, State, Unsendable};
 
 use crate::driver::{Driver, PEER, endpoint, ms, offer, remote};
 
@@ -55,6 +55,19 @@ fn what_the_peer_proved_and_uses_is_proven_here_too_when_answers_take_seconds() 
     driver.answer(PUBLIC);
     assert!(driver.status().proven);
     driver.pass_looking(Duration::from_secs(10));
+    assert!(!driver.scheduler.demand().working);
+}
+
+#[test]
+fn a_round_does_not_wait_for_answers_to_what_cannot_be_sent() {
+    let mut driver = Driver::follower().begun();
+    let candidates = vec![remote(PUBLIC, "direct", Tier::Direct)];
+    driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, 1, candidates) });
+    driver.asked(PUBLIC, Tier::Direct, true);
+    driver.handshake(PUBLIC);
+    let why = Unsendable::NoRoute;
+    driver.take(Input::Unsendable { peer: PEER, to: endpoint(PUBLIC), why });
+    driver.pass_looking(Duration::from_secs(4));
     assert!(!driver.scheduler.demand().working);
 }
 
