@@ -136,13 +136,16 @@ impl Peer {
         if !matches!(self.effort, Effort::Round(_)) || !self.paths.answered(world.now, from, transaction) {
             return;
         }
-        let path = self.paths.get(from).filter(|path| !path.is_relayed());
-        self.round_trip = path.and_then(Path::proof).map(|proof| proof.rtt).or(self.round_trip);
+        let path = self.paths.get(from);
+        let Some(rtt) = path.and_then(Path::proof).map(|proof| proof.rtt) else { return };
+        if !path.is_some_and(Path::is_relayed) {
+            self.round_trip = Some(rtt);
+        }
         if let Tunnel::Up(up) = &mut self.tunnel
             && up.endpoint == Some(from)
         {
-            up.reassure();
-            if std::mem::take(&mut self.unannounced) {
+            up.reassure(rtt);
+            if up.take_unannounced() {
                 self.announce(world);
             }
         }

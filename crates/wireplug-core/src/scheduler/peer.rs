@@ -61,8 +61,6 @@ pub(super) struct Peer {
     pub(super) round_trip: Option<Duration>,
     pub(super) state: (State, Instant),
     pub(super) doubted: Option<Instant>,
-    /// Our network is another one, and the peer's WireGuard may not have heard of us from here yet.
-    pub(super) unannounced: bool,
     pub(super) answers: Answers,
     pub(super) handshakes: Handshakes,
 }
@@ -93,7 +91,6 @@ impl Peer {
             round_trip: None,
             state: (State::Idle, now),
             doubted: None,
-            unannounced: false,
             answers: Answers::new(now),
             handshakes: Handshakes::default(),
         }
@@ -121,9 +118,9 @@ impl Peer {
         self.flaps.forget();
         self.relay.expect_better();
         self.begin_round(world, Cause::Roamed);
-        // Where anyone may send to the peer, nothing more is needed.
-        self.unannounced = self.tunnel.is_up();
-        if self.unannounced {
+        if let Tunnel::Up(up) = &mut self.tunnel {
+            up.roams();
+            // Where anyone may send to the peer, nothing more is needed.
             self.announce(world);
         }
     }

@@ -31,9 +31,9 @@ impl Peer {
 
     /// The path in use is another one than before.
     pub(super) fn note_whether_it_answers(&mut self) {
-        let proven = self.path_in_use_is_proven();
+        let proof = self.endpoint().and_then(|endpoint| self.paths.get(endpoint)?.proof());
         if let Tunnel::Up(up) = &mut self.tunnel {
-            up.answers_checks = proven;
+            up.note_answers(proof.map(|proof| proof.rtt));
         }
     }
 

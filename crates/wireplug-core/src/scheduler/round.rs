@@ -218,12 +218,13 @@ impl Peer {
             return Some(self.leave_at(world, round, best));
         }
         let better = best.score.is_worth_a_move_from(self.paths.score(current, &self.ranking));
+        let longer = up.round_trip().unwrap_or_default().max(best.proof.rtt);
         let patience = match (self.role, self.works_in(round), better) {
             (Role::Initiator, true, true) => return Some(best.proof.at),
             (Role::Follower, true, _) | (Role::Initiator, true, false) => return None,
             // Somebody is elsewhere, so it is no wonder that the path of before does not answer.
-            (Role::Initiator, false, _) if round.elsewhere => moved_patience(best.proof.rtt),
-            (Role::Follower, false, _) if round.elsewhere => 2 * moved_patience(best.proof.rtt),
+            (Role::Initiator, false, _) if round.elsewhere => moved_patience(longer),
+            (Role::Follower, false, _) if round.elsewhere => 2 * moved_patience(longer),
             (Role::Initiator, false, _) => replace_patience(best.proof.rtt),
             (Role::Follower, false, _) => follower_patience(best.proof.rtt),
         };

@@ -54,9 +54,9 @@ pub(super) fn replace_patience(rtt: Duration) -> Duration {
     Duration::from_millis(500).max(3 * rtt)
 }
 
-/// The same where one side has moved, so that the path that carried the session is most likely gone: it would have answered
-/// with the one that is proven, or a check or two later. A path that lives all the same is returned to if it is better.
-/// The follower waits twice as long.
+/// The same where one side has moved, so that the path that carried the session is most likely gone. `rtt`: the longer one of
+/// both paths', as last measured; by then it would have answered with the one that is proven, or a check or two later. A path
+/// that lives all the same is returned to if it is better. The follower waits twice as long.
 pub(super) fn moved_patience(rtt: Duration) -> Duration {
     Duration::from_millis(100).max(2 * rtt)
 }

@@ -38,6 +38,10 @@ pub(super) struct Up {
     pub(super) endpoint: Option<Endpoint>,
     /// The path in use has answered a check: so checks tell something of it.
     pub(super) answers_checks: bool,
+    /// How long its last answers took, if they came while it was in use or led to it.
+    round_trip: Option<Duration>,
+    /// Our network is another one, and the peer's WireGuard may not have heard of us from here yet.
+    unannounced: bool,
     /// When we last looked at the device.
     looked: Instant,
     /// When we last saw that something was received, and when we had looked before.
@@ -125,6 +129,8 @@ impl Up {
             since: now,
             endpoint: view.endpoint,
             answers_checks: false,
+            round_trip: None,
+            unannounced: false,
             looked: now,
             heard: now,
             heard_after: now,
@@ -145,6 +151,8 @@ impl Up {
     pub(super) fn move_to(&mut self, now: Instant, to: Endpoint) {
         let from = self.endpoint.replace(to);
         self.answers_checks = true;
+        self.round_trip = None;
+        self.unannounced = false;
         self.moved = Some(Move { at: now, from, to, reasserted: 0, over: false, again: None });
     }
 
@@ -160,7 +168,18 @@ impl Up {
     /// The endpoint is where it was seen because the peer itself went there.
     pub(super) fn follow(&mut self, to: Option<Endpoint>) {
         self.endpoint = to;
+        self.round_trip = None;
         self.moved = None;
+    }
+
+    /// Our network is another one.
+    pub(super) fn roams(&mut self) {
+        self.unannounced = true;
+    }
+
+    /// Whether the peer's WireGuard is to hear of us from here now; only once.
+    pub(super) fn take_unannounced(&mut self) -> bool {
+        std::mem::take(&mut self.unannounced)
     }
 
     /// One side is in another network: where it was moved to, nobody is any more, so it is not held there.
@@ -212,9 +231,20 @@ impl Up {
         self.heard_after >= since
     }
 
+    /// The path in use is another one: whether it has answered a check in this round, and how soon.
+    pub(super) fn note_answers(&mut self, rtt: Option<Duration>) {
+        self.answers_checks = rtt.is_some();
+        self.round_trip = rtt;
+    }
+
+    /// The round trip of the path in use, as last measured.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
     /// The path in use has answered a check.
-    pub(super) fn reassure(&mut self) {
-        self.answers_checks = true;
+    pub(super) fn reassure(&mut self, rtt: Duration) {
+        self.note_answers(Some(rtt));
         if let Some(asking) = &mut self.asking {
             asking.reassured = true;
         }

@@ -111,6 +111,49 @@ fn a_path_that_still_answers_is_not_left_because_the_peer_has_another_network_to
     assert_eq!(driver.applied(), []);
 }
 
+/// It is the longer way, as it was before.
+#[test]
+fn a_path_whose_answers_take_longer_is_waited_for() {
+    for first in [Driver::initiator(), Driver::follower()] {
+        let mut driver = first.begun();
+        let mut used = offer(1, 1, vec![remote(PUNCHED, "direct", Tier::Direct)]);
+        driver.take(Input::OfferArrived { peer: PEER, offer: used.clone() });
+        let answer_the_first = |driver: &mut Driver| {
+            let transaction = driver.checks[0].transaction;
+            driver.take(Input::CheckAnswered { peer: PEER, from: endpoint(PUNCHED), transaction });
+        };
+        driver.pass(ms(300));
+        answer_the_first(&mut driver);
+        driver.handshake(PUNCHED);
+        driver.pass_looking(Duration::from_secs(10));
+        (driver.checks, driver.updates) = (vec![], vec![]);
+        used.candidates.push(remote(ELSEWHERE, "hole-punch", Tier::Punched));
+        used.version.generation = 2;
+        driver.take(Input::OfferArrived { peer: PEER, offer: used });
+        driver.checks.retain(|check| check.to == endpoint(PUNCHED));
+        driver.pass(ms(60));
+        driver.answer(ELSEWHERE);
+        driver.pass(ms(240));
+        answer_the_first(&mut driver);
+        driver.pass_looking(Duration::from_secs(8));
+        assert_eq!(driver.applied(), []);
+    }
+}
+
+/// Its WireGuard has sent over the new path by then.
+#[test]
+fn a_move_of_our_own_tells_the_peer_where_we_are_now() {
+    let mut driver = settled(Driver::initiator(), Keepalive::Ours(25));
+    driver.take(Input::NetworkChanged);
+    driver.take(Input::OfferArrived { peer: PEER, offer: at(ELSEWHERE, 2) });
+    driver.pass(ms(20));
+    driver.answer(ELSEWHERE);
+    driver.pass(ms(110));
+    driver.answer(ELSEWHERE);
+    let stimulus = Stimulus::Restart(25);
+    assert_eq!(driver.updates, [(None, stimulus), (Some(endpoint(ELSEWHERE)), stimulus)]);
+}
+
 #[test]
 fn a_relay_that_bridges_a_move_is_left_as_soon_as_there_is_better() {
     let mut driver = settled(Driver::initiator(), Keepalive::Ours(25));
