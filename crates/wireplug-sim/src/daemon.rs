@@ -2,6 +2,7 @@
 
 mod execute;
 mod link;
+mod naps;
 mod relays;
 mod verify;
 
@@ -16,6 +17,7 @@ use wireplug_core::scheduler::{
 };
 use wireplug_core::{Endpoint, Offer, PublicKey, RemoteCandidate, Tier};
 
+use self::naps::{Naps, Woken};
 use self::verify::Verifier;
 use crate::net::HostId;
 use crate::payload::Payload;
@@ -117,6 +119,7 @@ pub struct Daemon {
     /// Our last offer to each peer, for a server that forgot.
     offers: BTreeMap<PublicKey, Offer>,
     disk: Disk,
+    naps: Naps,
     /// The keepalives that we set.
     keepalives: BTreeMap<PublicKey, u16>,
     /// The device's.
@@ -126,10 +129,9 @@ pub struct Daemon {
 
 impl Daemon {
     /// A daemon that has just started on a host with these addresses.
-    pub fn new(now: Time, config: Config, addresses: Vec<IpAddr>) -> Self {
+    pub fn new(now: Time, mut config: Config, addresses: Vec<IpAddr>) -> Self {
         let mut chance = Chance::seed_from_u64(config.seed);
-        let config_keepalives = config.keepalives.clone();
-        let disk = config.disk.clone();
+        let (keepalives, disk) = (std::mem::take(&mut config.keepalives), std::mem::take(&mut config.disk));
         let order = vec![
             (name("lan-mdns"), Tier::Lan),
             (name("direct"), Tier::Direct),
@@ -161,7 +163,8 @@ impl Daemon {
             asked: BTreeMap::new(),
             offers: BTreeMap::new(),
             disk,
-            keepalives: config_keepalives,
+            naps: Naps::default(),
+            keepalives,
             peers: Vec::new(),
             effects: Vec::new(),
         };
@@ -180,7 +183,7 @@ impl Daemon {
         let Self { scheduler, addresses, punch, verifier, places, nonces, asked, offers, keepalives, .. } =
             self;
         let own = (addresses, punch, verifier, places, nonces, asked, offers, keepalives);
-        format!("{scheduler:?}{own:?}").len()
+        format!("{scheduler:?}{own:?}{:?}", self.disk.good).len()
     }
 
     /// The keepalives that are ours.
@@ -261,14 +264,19 @@ impl Daemon {
         });
         let view = DeviceView { listen_port: device.port(), peers: peers.collect() };
         self.input(now, Input::Device(view));
-        for (peer, candidates) in self.disk.good.clone().into_iter().filter(|_| first) {
-            self.input(now, Input::LastGood { peer, candidates });
+        if first {
+            let remembered = self.disk.good.clone().into_iter();
+            self.inputs(now, remembered.map(|(peer, candidates)| Input::LastGood { peer, candidates }));
         }
     }
 
-    /// The machine slept for so long, which the daemon's own clock leaves out.
-    pub fn slept(&mut self, time: Time) {
+    /// The machine slept for so long, which the daemon's own clock leaves out, and is awake now. `addresses`: where it is.
+    pub fn slept(&mut self, now: Time, time: Time, addresses: Vec<IpAddr>) {
         self.config.epoch -= time;
+        match self.naps.slept(self.instant(now), time) {
+            Woken::Older => self.input(now, Input::Slept(time)),
+            Woken::Anew => self.network_changed(now, addresses),
+        }
     }
 
     /// The server's connection is made; what it may have forgotten is said again.

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::judge::both_connected;
+use common::judge::{both_connected, only_proven};
 use common::{FULL_CONE, PORT_RESTRICTED, SYMMETRIC, behind, public};
 use wireplug_core::scheduler::{Reason, State};
 use wireplug_sim::scenario::Scenario;
@@ -46,6 +46,7 @@ fn a_machine_that_restarts_finds_its_peer_where_it_was() {
                 let up = world.now() + secs(away);
                 let answered = world.run(up + secs(10), |w| (0..2).all(|i| w.host(i).pongs_since(up) > 0));
                 assert!(answered, "{} / {} {who:?} {away} s\n{}", sites[0], sites[1], show(&world));
+                only_proven(&world).unwrap();
             }
         }
     }
@@ -64,6 +65,7 @@ fn what_cannot_be_found_is_told() {
         let told = matches!(status.reason, Some(Reason::NoServer(_) | Reason::Unproven));
         assert!(status.state == State::Unreachable && told, "{}", show(&world));
     }
+    only_proven(&world).unwrap();
     world.start_server();
     assert!(world.run(world.now() + secs(20), both_connected), "{}", show(&world));
 }

@@ -163,7 +163,10 @@ impl World {
             Effect::Set { peer, endpoint, keepalive } => {
                 self.trace.line(now, || format!("host {index}: set {endpoint:?}, keepalive {keepalive:?}"));
                 if let Some(endpoint) = endpoint {
-                    self.record.applied(now, index, endpoint.addr(), host.device.peer(peer));
+                    let mut kept =
+                        host.daemon.iter().flat_map(|daemon| daemon.disk().good.values().flatten());
+                    let remembered = !host.connected && kept.any(|one| one.endpoint == endpoint);
+                    self.record.applied(now, index, endpoint.addr(), host.device.peer(peer), remembered);
                 }
                 host.device.set(now, peer, endpoint.map(|e| e.addr()), keepalive);
             }

@@ -10,9 +10,6 @@ use crate::site::{self, Site, V4};
 use crate::wireguard::Device;
 use crate::{Time, earlier, secs};
 
-/// A sleep of this length is noticed at wake, and nothing from before is taken for true (as `wireplugd` does).
-const LONG_SLEEP: Time = secs(20);
-
 /// How long a daemon takes to notice by its own pings that a connection carries nothing.
 const MISSED_PINGS: Time = secs(50);
 
@@ -90,11 +87,8 @@ impl World {
         host.wakes(now);
         host.epoch -= slept;
         if let Some(daemon) = &mut host.daemon {
-            daemon.slept(slept);
-            if slept >= LONG_SLEEP {
-                let addresses = host.place.as_ref().filter(|_| host.linked).map(|p| p.addresses.clone());
-                daemon.network_changed(now, addresses.unwrap_or_default());
-            }
+            let addresses = host.place.as_ref().filter(|_| host.linked).map(|p| p.addresses.clone());
+            daemon.slept(now, slept, addresses.unwrap_or_default());
         }
         self.disconnect(index);
     }

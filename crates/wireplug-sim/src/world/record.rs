@@ -33,6 +33,8 @@ pub struct Applied {
     pub before: Option<SocketAddr>,
     /// When the device last completed a handshake.
     pub last_handshake: Option<Time>,
+    /// Whether the daemon had no server, and the endpoint was kept of a time when it had one.
+    pub remembered: bool,
 }
 
 /// An endpoint on a device became another, whoever did it.
@@ -66,7 +68,14 @@ impl Record {
         self.answered.insert((host, from), now);
     }
 
-    pub(super) fn applied(&mut self, now: Time, host: usize, endpoint: SocketAddr, peer: Option<PeerStatus>) {
+    pub(super) fn applied(
+        &mut self,
+        now: Time,
+        host: usize,
+        endpoint: SocketAddr,
+        peer: Option<PeerStatus>,
+        remembered: bool,
+    ) {
         self.applied.push(Applied {
             at: now,
             host,
@@ -74,6 +83,7 @@ impl Record {
             answered: self.answered.get(&(host, endpoint)).copied(),
             before: peer.and_then(|p| p.endpoint),
             last_handshake: peer.and_then(|p| p.last_handshake),
+            remembered,
         });
     }
 

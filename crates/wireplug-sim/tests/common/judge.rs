@@ -95,15 +95,13 @@ pub(crate) fn carries_data(world: &mut World, patience: Time) -> Result<(), Stri
 }
 
 /// Every endpoint that a daemon set had answered a check on this network before, but for the one exception: an
-/// endpoint that the device had already, or one that was kept of an earlier time, while there is no session.
+/// endpoint that the device had already, or, without a server, one that was kept of an earlier time, while there is no
+/// session.
 pub(crate) fn only_proven(world: &World) -> Result<(), String> {
     for applied in world.record().applications() {
         let own = applied.before == Some(applied.endpoint) || applied.endpoint == NOWHERE;
         let dead = applied.last_handshake.is_none_or(|at| at + secs(180) < applied.at);
-        let daemon = world.host(applied.host).daemon();
-        let mut kept = daemon.iter().flat_map(|daemon| daemon.disk().good.values().flatten());
-        let kept = kept.any(|candidate| candidate.endpoint.addr() == applied.endpoint);
-        if applied.answered.is_none() && !((own || kept) && dead) {
+        if applied.answered.is_none() && !((own || applied.remembered) && dead) {
             return Err(format!("unproven: {applied:?}"));
         }
     }
