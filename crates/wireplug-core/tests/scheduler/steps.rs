@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use wireplug_core::scheduler::{Input, Keepalive, Ranking, Unsendable, Verdict};
-use wireplug_core::{Mapping, Proof, Reach, Tier};
+use wireplug_core::{Endpoint, Mapping, Proof, Reach, Tier};
 
 use super::driver::{Driver, PEER, endpoint, name, offer, own, remote};
 
@@ -51,6 +51,8 @@ pub(crate) enum Step {
     Mapping(u8),
     /// Which strategies are enabled, one bit each.
     Ranked(u8),
+    LastGood(Vec<usize>),
+    Slept(u16),
 }
 
 /// A step as it is written: what happens, and five bytes more to say how.
@@ -66,7 +68,7 @@ impl Step {
     pub(crate) fn read([kind, at, how, x, y, z]: Written) -> Self {
         let place = usize::from(at) % PLACES.len();
         let any_place = |byte: u8| usize::from(byte) % PLACES.len();
-        match kind % 37 {
+        match kind % 40 {
             0..6 => Self::Pass(u64::from(u16::from_be_bytes([at, how])) % 20_000),
             6..9 => Self::Look {
                 keepalive: how % 3,
@@ -93,25 +95,58 @@ impl Step {
             33 => Self::Withdrawn(place),
             34 => Self::RoundTrip(u16::from_be_bytes([at, how])),
             35 => Self::Mapping(at % 4),
-            _ => Self::Ranked(at),
+            36 => Self::Ranked(at),
+            37..39 => {
+                Self::LastGood([x, y, z].into_iter().take(usize::from(how % 4)).map(any_place).collect())
+            }
+            _ => Self::Slept(u16::from_be_bytes([at, how]) % 20_000),
         }
     }
 }
 
-/// Plays steps, and says what did not hold: nothing unproven is applied, and nothing spins.
-pub(crate) fn play(initiator: bool, steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let mut driver = if initiator { Driver::initiator() } else { Driver::follower() }.begun();
-    let mut proven = BTreeSet::new();
+/// What may be set: what was proven, and while no server is there, as was said, what is remembered and what the device had.
+#[derive(Debug, Default)]
+struct Allowed {
+    proven: BTreeSet<Endpoint>,
+    remembered: BTreeSet<Endpoint>,
+    server_is_away: bool,
+}
+
+impl Allowed {
+    fn note(&mut self, step: &Step, driver: &Driver) {
+        if let Step::Server(up) = step {
+            self.server_is_away = !up;
+        }
+        if let Step::LastGood(places) = step {
+            self.remembered.extend(places.iter().map(|place| endpoint(PLACES[*place])));
+        }
+        if let Step::Look { endpoint: Some(place), .. } = step {
+            self.remembered.insert(endpoint(PLACES[*place]));
+        }
+        if let Step::Answer(place) = step {
+            let asked = driver.checks.iter().map(|check| check.to);
+            self.proven.extend(asked.filter(|to| *to == endpoint(PLACES[*place])));
+        }
+    }
+
+    fn allows(&self, applied: Endpoint) -> bool {
+        self.proven.contains(&applied) || self.server_is_away && self.remembered.contains(&applied)
+    }
+}
+
+/// Plays steps, and says what did not hold: nothing unproven is applied but what is remembered when no server is there, and
+/// nothing spins.
+pub(crate) fn play(mut driver: Driver, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    driver.look();
+    let mut allowed = Allowed::default();
     for step in steps {
         let before = driver.applied().len();
         let checks = driver.checks.len();
         let passed = if let Step::Pass(ms) = &step { *ms } else { 0 };
-        take(&mut driver, step, &mut proven);
+        allowed.note(&step, &driver);
+        take(&mut driver, step);
         for applied in &driver.applied()[before..] {
-            prop_assert!(
-                proven.iter().any(|place| endpoint(place) == *applied),
-                "{applied} was never proven"
-            );
+            prop_assert!(allowed.allows(*applied), "{applied} was never proven");
         }
         // Four places, at most 20 checks a second each at the very quickest.
         let sent = (driver.checks.len() - checks) as u64;
@@ -123,8 +158,7 @@ pub(crate) fn play(initiator: bool, steps: Vec<Step>) -> Result<(), TestCaseErro
     Ok(())
 }
 
-/// Takes a step; adds the place to `proven` if the step proves it.
-fn take(driver: &mut Driver, step: Step, proven: &mut BTreeSet<&'static str>) {
+fn take(driver: &mut Driver, step: Step) {
     let generation = driver.scheduler.generation();
     let tiers = [
         ("lan-mdns", Tier::Lan),
@@ -160,7 +194,6 @@ fn take(driver: &mut Driver, step: Step, proven: &mut BTreeSet<&'static str>) {
         Step::Answer(place) => {
             let at = endpoint(PLACES[place]);
             if driver.checks.iter().any(|check| check.to == at) {
-                proven.insert(PLACES[place]);
                 driver.answer(PLACES[place]);
             }
         }
@@ -208,6 +241,12 @@ fn take(driver: &mut Driver, step: Step, proven: &mut BTreeSet<&'static str>) {
             let ranking = Ranking::new(order, off.into_iter().map(|(_, (one, _))| one).collect());
             driver.take(Input::Ranked { ranking, peers: BTreeMap::new() });
         }
+        Step::LastGood(places) => {
+            let candidates =
+                places.iter().map(|place| remote(PLACES[*place], tiers[*place].0, tiers[*place].1));
+            driver.take(Input::LastGood { peer: PEER, candidates: candidates.collect() });
+        }
+        Step::Slept(ms) => driver.take(Input::Slept(Duration::from_millis(ms.into()))),
         Step::Mapping(mapping) => {
             driver.take(Input::Mapping { generation, mapping: Mapping::from_number(mapping) });
         }
