@@ -6,6 +6,7 @@ mod naps;
 mod relays;
 mod verify;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -120,6 +121,8 @@ pub struct Daemon {
     offers: BTreeMap<PublicKey, Offer>,
     disk: Disk,
     naps: Naps,
+    /// What its clock last showed.
+    latest: Cell<Instant>,
     /// The keepalives that we set.
     keepalives: BTreeMap<PublicKey, u16>,
     /// The device's.
@@ -131,6 +134,7 @@ impl Daemon {
     /// A daemon that has just started on a host with these addresses.
     pub fn new(now: Time, mut config: Config, addresses: Vec<IpAddr>) -> Self {
         let mut chance = Chance::seed_from_u64(config.seed);
+        let epoch = config.epoch;
         let (keepalives, disk) = (std::mem::take(&mut config.keepalives), std::mem::take(&mut config.disk));
         let order = vec![
             (name("lan-mdns"), Tier::Lan),
@@ -164,6 +168,7 @@ impl Daemon {
             offers: BTreeMap::new(),
             disk,
             naps: Naps::default(),
+            latest: Cell::new(epoch),
             keepalives,
             peers: Vec::new(),
             effects: Vec::new(),
@@ -435,7 +440,11 @@ impl Daemon {
         self.stun.iter().copied().find(|a| a.primary.is_ipv4() == v4)
     }
 
+    /// The daemon's own clock. It stands still while the machine sleeps, and nothing can happen to the daemon then.
     fn instant(&self, now: Time) -> Instant {
-        self.config.epoch + now
+        let instant = self.config.epoch + now;
+        let before = self.latest.replace(instant);
+        assert!(before <= instant, "the daemon's clock goes back by {:?}", before - instant);
+        instant
     }
 }

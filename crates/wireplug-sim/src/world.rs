@@ -283,6 +283,10 @@ impl World {
     }
 
     fn disconnect(&mut self, index: usize) {
+        if self.hosts[index].is_asleep() {
+            // Nobody is there to be told; it is found out at wake.
+            return self.break_connection(index);
+        }
         let hears = self.server_hears();
         let host = &mut self.hosts[index];
         let was = std::mem::take(&mut host.connected);

@@ -66,7 +66,7 @@ impl World {
     /// Lets `to` hear who `from` is, if a daemon is there to say so.
     fn name(&mut self, at: Time, from: usize, to: usize) {
         let (speaker, hearer) = (&self.hosts[from], &self.hosts[to]);
-        if speaker.daemon.is_none() || !self.net.hears_all(hearer.id) {
+        if speaker.daemon.is_none() || speaker.is_asleep() || !self.net.hears_all(hearer.id) {
             return;
         }
         let (ours, port) = (self.net.addresses(hearer.id), speaker.device.port());
@@ -81,7 +81,9 @@ impl World {
 
     pub(super) fn hear(&mut self, index: usize, what: FromLink) {
         self.trace.line(self.now, || format!("host {index} hears on its link: {what:?}"));
-        if let Some(daemon) = &mut self.hosts[index].daemon {
+        let host = &mut self.hosts[index];
+        let awake = !host.is_asleep();
+        if let Some(daemon) = host.daemon.as_mut().filter(|_| awake) {
             daemon.on_link(self.now, what);
         }
     }
