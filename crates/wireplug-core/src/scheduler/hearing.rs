@@ -27,8 +27,14 @@ impl Peer {
         };
         let elsewhere =
             replaced.as_ref().is_some_and(|old| old.version.generation != offer.version.generation);
-        let news =
-            replaced.is_none_or(|old| (&old.candidates, old.mapping) != (&offer.candidates, offer.mapping));
+        let news = replaced
+            .as_ref()
+            .is_none_or(|old| (&old.candidates, old.mapping) != (&offer.candidates, offer.mapping));
+        let more = replaced.is_none_or(|old| {
+            let new =
+                |one: &RemoteCandidate| old.candidates.iter().all(|known| known.endpoint != one.endpoint);
+            elsewhere || offer.candidates.iter().any(new)
+        });
         if news {
             self.hand.doubt(|_| true);
             self.relay.expect_better();
@@ -50,10 +56,12 @@ impl Peer {
                 // going for as long as the peer calls.
                 if news {
                     round.started = world.now;
-                    round.met = Some(world.now);
                 } else {
                     round.called = world.now;
-                    round.met.get_or_insert(world.now);
+                }
+                // What only takes back, or says how the peer's NAT maps, gives nothing more to wait for.
+                if more || round.met.is_none() {
+                    round.met = Some(world.now);
                 }
                 round.elsewhere |= elsewhere;
                 self.paths.hurry(world.now);

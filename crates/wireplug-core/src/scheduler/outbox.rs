@@ -53,7 +53,8 @@ impl Outbox {
             return None;
         }
         let mut due = self.last.as_ref().map_or(world.now, |said| said.at + OFFER_GAP);
-        if candidates.is_empty() {
+        // What was said of this network and is taken back, is news like any other.
+        if candidates.is_empty() && !self.has_told(world.generation) {
             due = due.max(round_started.max(*since) + OFFER_PATIENCE);
         }
         if due > world.now {

@@ -122,6 +122,18 @@ fn candidates_found_and_lost_make_new_offers_best_first() {
 }
 
 #[test]
+fn what_is_taken_back_is_told_at_once_also_when_nothing_is_left() {
+    let mut driver = Driver::initiator().begun();
+    found(&mut driver, OURS, "hole-punch", Tier::Punched, Proof::Done(Reach::Filtered));
+    let generation = driver.scheduler.generation();
+    driver.take(Input::Lost { generation, strategy: name("hole-punch"), endpoint: endpoint(OURS) });
+    driver.take(Input::Mapping { generation, mapping: Mapping::DestinationDependent });
+    driver.pass(ms(20));
+    assert_eq!(driver.offers.len(), 2);
+    assert!(driver.offers[1].candidates.is_empty());
+}
+
+#[test]
 fn a_candidate_is_forgotten_at_the_end_of_its_life() {
     let mut driver = Driver::initiator().begun();
     let mut candidate = own(OURS, "hole-punch", Tier::Punched, Proof::Done(Reach::Filtered));

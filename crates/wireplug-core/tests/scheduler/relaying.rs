@@ -8,6 +8,7 @@ use wireplug_core::scheduler::{Input, Keepalive, State};
 use crate::driver::{Driver, PEER, endpoint, ms, offer, remote};
 
 const PUNCHED: &str = "198.51.100.7:51820";
+const OTHER: &str = "198.51.100.8:51820";
 const RELAY: &str = "203.0.113.1:3479";
 
 fn offered(mut driver: Driver) -> Driver {
@@ -43,6 +44,20 @@ fn better_paths_have_a_head_start_of_three_round_trips() {
         assert!(!wanted(&driver));
         driver.pass(ms(1));
         assert!(wanted(&driver) && driver.scheduler.demand().relays != before);
+    }
+}
+
+#[test]
+fn only_what_can_be_tried_begins_the_head_start_anew() {
+    let two = [remote(PUNCHED, "hole-punch", Tier::Punched), remote(OTHER, "direct", Tier::Direct)];
+    for (then, at_once) in [(&two[..0], true), (&two[..1], true), (&two[1..], false), (&two[..], false)] {
+        let mut driver = offered(Driver::initiator().begun());
+        driver.pass(ms(140));
+        driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, 2, then.to_vec()) });
+        driver.pass(ms(10));
+        assert_eq!(wanted(&driver), at_once, "{then:?}");
+        driver.pass(ms(140));
+        assert!(wanted(&driver), "{then:?}");
     }
 }
 
