@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::io::{Handshake, Keepalive, PeerView};
 use super::tuning::{
-    KEEPALIVE, KEEPALIVE_BYTES, LATE_PACKETS, POLL_ASKING, POLL_SETTLED, REASSERTIONS, RENEWAL, SESSION_LIFE,
-    SILENCE_WHEN_SENDING, SILENCE_WORTH_A_CHECK, STILL_SENDING, USUAL_FOR, keepalives_worth, put_right_gap,
+    CONFIRM, KEEPALIVE, KEEPALIVE_BYTES, LATE_PACKETS, POLL_ASKING, POLL_SETTLED, REASSERTIONS, RENEWAL,
+    SESSION_LIFE, SILENCE_WHEN_SENDING, SILENCE_WORTH_A_CHECK, STILL_SENDING, USUAL_FOR, keepalives_worth,
+    put_right_gap,
 };
 use crate::Endpoint;
 
@@ -118,6 +119,18 @@ pub(super) enum Seen {
 }
 
 impl Attempt {
+    /// WireGuard went where an initiation of the peer came from. Its answer is on its way there, and may be all that was
+    /// missing: to set our own choice over it would send the next packets elsewhere.
+    fn follow(&mut self, now: Instant, before: Option<&PeerView>, view: &PeerView) {
+        let heard = before.is_some_and(|before| before.rx_bytes < view.rx_bytes);
+        let moved = before.is_some_and(|before| before.endpoint != view.endpoint);
+        if let Some(endpoint) = view.endpoint.filter(|endpoint| heard && moved && *endpoint != self.endpoint)
+        {
+            self.endpoint = endpoint;
+            self.until = now + CONFIRM;
+        }
+    }
+
     pub(super) fn new(endpoint: Endpoint, until: Instant, view: Option<&PeerView>) -> Self {
         Self { endpoint, until, repeated: false, handshake: view.and_then(stamp) }
     }
@@ -394,6 +407,7 @@ impl Tunnel {
             }
             Self::Trying(attempt) => {
                 if stamp(view) == attempt.handshake || !has_session(view) {
+                    attempt.follow(now, before, view);
                     return Seen::Nothing;
                 }
             }

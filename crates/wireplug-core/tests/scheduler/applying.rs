@@ -109,6 +109,28 @@ fn a_path_without_handshake_fails_and_the_next_is_tried() {
     assert_eq!(driver.status().state, State::Unreachable);
 }
 
+/// Its session may be there already, and only the first packet over it missing.
+#[test]
+fn an_attempt_goes_on_where_the_peers_initiation_came_from() {
+    for called in [false, true] {
+        let mut driver = Driver::initiator().begun();
+        let candidates = [PUBLIC, OTHER].map(|at| remote(at, "direct", Tier::Direct)).to_vec();
+        driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, 1, candidates) });
+        driver.answer(PUBLIC);
+        driver.answer(OTHER);
+        driver.view.endpoint = Some(endpoint(PUBLIC));
+        driver.pass_looking(Duration::from_secs(5));
+        if called {
+            driver.roams("203.0.113.77:7");
+        }
+        driver.pass_looking(Duration::from_secs(4));
+        let second = if called { PUBLIC } else { OTHER };
+        assert_eq!(driver.applied().len(), if called { 1 } else { 2 }, "it has its time");
+        driver.pass_looking(Duration::from_secs(4));
+        assert_eq!(driver.applied(), [PUBLIC, second].map(endpoint), "and not more");
+    }
+}
+
 #[test]
 fn a_live_session_moves_only_to_what_is_better() {
     let mut driver = offered(Driver::initiator().begun());
