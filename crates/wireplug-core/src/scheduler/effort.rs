@@ -33,8 +33,9 @@ pub(super) struct Round {
     pub(super) decide_at: Option<Instant>,
     /// Why it began.
     pub(super) cause: Cause,
-    /// A session that is over was begun anew.
-    pub(super) renewed: bool,
+    /// When WireGuard was made to send something over the path in use, which works: the first packet of a new session, or
+    /// one for a peer that calls.
+    pub(super) nudged: Option<Instant>,
     /// The next of the endpoints that are tried unproven, where nothing can be proven.
     pub(super) unproven: usize,
     pub(super) unproven_until: Option<Instant>,

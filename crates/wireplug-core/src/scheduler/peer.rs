@@ -180,7 +180,7 @@ impl Peer {
             watch,
             decide_at: None,
             cause,
-            renewed: false,
+            nudged: None,
             unproven: 0,
             unproven_until: None,
         });

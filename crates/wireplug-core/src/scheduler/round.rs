@@ -123,7 +123,7 @@ impl Peer {
             }
             Tunnel::Up(up) if up.endpoint == Some(best.endpoint) => {
                 self.hold(world.now, best.endpoint);
-                self.renew(world, best);
+                self.nudge(world, best);
             }
             Tunnel::Up(up) => match self.move_at(world, up, best) {
                 Some(at) if at <= world.now => self.move_to(world, best.endpoint),
@@ -132,23 +132,30 @@ impl Peer {
         }
     }
 
-    /// The path works and the session over it is too old to be used, so nothing passes: where the side that is to renew it
-    /// cannot (the peer takes no initiation from a clock that was set back), the other one must, and does not know.
-    fn renew(&mut self, world: &mut World<'_>, best: Choice) {
+    /// The path works, and all the same nothing may pass over it. A session that is too old to be used is begun anew: where
+    /// the side that is to renew it cannot (the peer takes no initiation from a clock that was set back), the other one must,
+    /// and does not know. Over a younger one a peer that doubts it is sent a packet that WireGuard wants answered, at once,
+    /// and one that calls and is not heard after a while: that is all that is missing where the first packet of a new session
+    /// was lost, or else shows that there is none.
+    fn nudge(&mut self, world: &mut World<'_>, best: Choice) {
         let over = self.handshakes.age(world.now).is_some_and(|age| age >= SESSION_LIFE);
-        let stimulus = self.stimulus();
-        let at = match self.role {
-            Role::Initiator => best.proof.at,
-            Role::Follower => best.proof.at + follower_patience(best.proof.rtt),
+        let Effort::Round(round) = &self.effort else { return };
+        let proven = best.proof.at;
+        let (at, stimulus) = match (self.role, round.cause) {
+            _ if round.nudged.is_some() => return,
+            (Role::Initiator, _) if over => (proven, self.stimulus()),
+            (Role::Follower, _) if over => (proven + follower_patience(best.proof.rtt), self.stimulus()),
+            _ if self.was_heard_in(round) => return,
+            (_, Cause::Doubted) => (proven, Stimulus::Packet),
+            (_, Cause::Called) => (proven.max(round.started + UPGRADE_WINDOW), Stimulus::Packet),
+            (_, Cause::Own | Cause::Roamed | Cause::Moved | Cause::Doubt) => return,
         };
-        let Effort::Round(round) = &mut self.effort else { return };
-        if !over || round.renewed {
-            return;
-        }
         if at > world.now {
             return self.decide_by(Some(at));
         }
-        round.renewed = true;
+        if let Effort::Round(round) = &mut self.effort {
+            round.nudged = Some(world.now);
+        }
         self.update(world, None, stimulus);
     }
 
@@ -303,10 +310,11 @@ impl Peer {
         }
         let in_doubt = round.doubting && !self.works_in(round);
         match &self.tunnel {
-            Tunnel::Up(up) if !in_doubt && !self.gives_up_what_is_barred() => {
+            Tunnel::Up(_) if !in_doubt && !self.gives_up_what_is_barred() => {
                 // The peer called, and its path answers: if it has lost its session, and cannot begin another one, that
                 // shows only when something is sent that WireGuard wants answered.
-                let silent = round.cause.is_the_peers() && !up.was_heard_since(round.started);
+                let silent = round.cause.is_the_peers() && !self.was_heard_in(round);
+                let silent = silent && round.nudged != Some(world.now);
                 if silent && self.path_in_use_is_proven() {
                     self.update(world, None, Stimulus::Packet);
                 }
@@ -370,8 +378,12 @@ impl Peer {
 
     /// Whether the path in use has carried anything in this round.
     pub(super) fn works_in(&self, round: &Round) -> bool {
-        let heard = matches!(&self.tunnel, Tunnel::Up(up) if up.was_heard_since(round.started));
-        heard || self.path_in_use_is_proven()
+        self.was_heard_in(round) || self.path_in_use_is_proven()
+    }
+
+    /// Whether WireGuard has received anything in this round.
+    fn was_heard_in(&self, round: &Round) -> bool {
+        matches!(&self.tunnel, Tunnel::Up(up) if up.was_heard_since(round.started))
     }
 
     fn set_decide_at(&mut self, at: Option<Instant>) {

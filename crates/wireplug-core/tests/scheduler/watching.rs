@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use wireplug_core::Tier;
 use wireplug_core::scheduler::{Input, Keepalive, State, Stimulus};
+use wireplug_core::{Offer, Tier};
 
 use crate::driver::{Driver, PEER, endpoint, offer, remote};
 
@@ -182,4 +182,36 @@ fn a_peer_that_calls_and_says_nothing_is_sent_a_packet_that_wants_an_answer() {
         let expected: &[_] = if heard { &[] } else { &[(None, Stimulus::Packet)] };
         assert_eq!(driver.updates, expected, "{heard}");
     }
+}
+
+/// The first packet of a session is the initiator's, and the other side sends nothing before it: where that one is lost, the
+/// other side doubts. One packet may be lost, too.
+#[test]
+fn a_peer_that_doubts_a_path_that_works_is_sent_a_packet_at_once_and_another_in_the_end() {
+    let mut driver = settled();
+    driver.pass_looking(Duration::from_secs(60));
+    let offer = offer(1, 2, vec![remote(PUBLIC, "direct", Tier::Direct)]);
+    driver.take(Input::OfferArrived { peer: PEER, offer: Offer { doubts: true, ..offer } });
+    driver.pass_looking(Duration::from_secs(1));
+    assert_eq!(driver.updates, [], "the path is not known to work yet");
+    driver.answer(PUBLIC);
+    assert_eq!(driver.updates, [(None, Stimulus::Packet)]);
+    driver.pass_looking(Duration::from_secs(20));
+    assert_eq!(driver.updates, [(None, Stimulus::Packet); 2]);
+}
+
+/// A peer that cannot begin a session calls again and again, and each call makes the round longer.
+#[test]
+fn a_peer_that_goes_on_calling_is_sent_a_packet_before_the_round_is_over() {
+    let mut driver = settled();
+    driver.pass_looking(Duration::from_secs(60));
+    let said = |revision| offer(1, revision, vec![remote(PUBLIC, "direct", Tier::Direct)]);
+    driver.take(Input::OfferArrived { peer: PEER, offer: said(2) });
+    driver.answer(PUBLIC);
+    for revision in 3..7 {
+        driver.pass_looking(Duration::from_secs(1));
+        driver.take(Input::OfferArrived { peer: PEER, offer: said(revision) });
+    }
+    assert!(driver.scheduler.demand().working);
+    assert_eq!(driver.updates, [(None, Stimulus::Packet)]);
 }
