@@ -25,6 +25,7 @@ impl Peer {
             }
             None => None,
         };
+        self.spoke = Some(world.now);
         let elsewhere =
             replaced.as_ref().is_some_and(|old| old.version.generation != offer.version.generation);
         let news = replaced
@@ -129,6 +130,7 @@ impl Peer {
         {
             return;
         }
+        self.spoke = Some(world.now);
         self.hand.doubt(|at| at == from);
         world.commands.push_back(Command::Answer { peer: self.key, to: from, transaction });
         if matches!(self.effort, Effort::Pause { .. }) {

@@ -39,6 +39,8 @@ pub(super) struct Peer {
     /// Our keepalive in this network, in seconds.
     pub(super) keepalive: u16,
     pub(super) offers: Vec<Offer>,
+    /// When it last said something: an offer, or a check.
+    pub(super) spoke: Option<Instant>,
     pub(super) suggested: Vec<RemoteCandidate>,
     /// Where it was reached, in this run and in earlier ones.
     pub(super) good: Vec<RemoteCandidate>,
@@ -74,6 +76,7 @@ impl Peer {
             view: None,
             keepalive: KEEPALIVE,
             offers: Vec::new(),
+            spoke: None,
             suggested: Vec::new(),
             good: Vec::new(),
             has_kept: false,
@@ -199,7 +202,8 @@ impl Peer {
     /// Waits, longer each time, with jitter so that not all peers of the world meet in one second.
     pub(super) fn pause(&mut self, world: &mut World<'_>, reason: Reason) {
         self.paths.end_round();
-        let wait = pause(self.failures).mul_f64(world.rng.random_range(0.8..1.2));
+        let silence = self.spoke.map(|at| world.now - at);
+        let wait = pause(self.failures, silence).mul_f64(world.rng.random_range(0.8..1.2));
         self.failures = self.failures.saturating_add(1);
         self.reason = Some(reason);
         self.effort = Effort::Pause { until: world.now + wait };

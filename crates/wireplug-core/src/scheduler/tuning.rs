@@ -227,12 +227,26 @@ pub(super) fn put_right_gap(time: Duration) -> Duration {
 const PAUSES_S: [u64; 6] = [5, 10, 20, 40, 80, 160];
 const PAUSE_LATE: Duration = Duration::from_secs(300);
 
-/// The pause after the nth failed round (0 is the first).
-pub(super) fn pause(nth: u32) -> Duration {
-    usize::try_from(nth)
+/// The longest pause while the peer looks for us, too: both are there, and what keeps them apart (a network that blocks UDP
+/// until somebody has logged in, a clock that is not set yet, a wrong preshared key) goes without anybody's word. One cycle
+/// costs each side an offer and some twenty checks of each candidate, so that ends after [`PATIENT_ROUNDS`].
+const PAUSE_TOGETHER: Duration = Duration::from_secs(15);
+
+/// So many failed rounds take about an hour: by then nobody waits any more.
+const PATIENT_ROUNDS: u32 = 150;
+
+/// A peer that said something within so long looks for us: in each of its rounds it does, of which the next one begins
+/// not later than 26 s after the last.
+const LOOKS_FOR_US: Duration = Duration::from_secs(45);
+
+/// The pause after the nth failed round (0 is the first). `silence`: how long ago the peer last said something.
+pub(super) fn pause(nth: u32, silence: Option<Duration>) -> Duration {
+    let grown = usize::try_from(nth)
         .ok()
         .and_then(|nth| PAUSES_S.get(nth))
-        .map_or(PAUSE_LATE, |seconds| Duration::from_secs(*seconds))
+        .map_or(PAUSE_LATE, |seconds| Duration::from_secs(*seconds));
+    let together = silence.is_some_and(|silence| silence <= LOOKS_FOR_US) && nth < PATIENT_ROUNDS;
+    if together { grown.min(PAUSE_TOGETHER) } else { grown }
 }
 
 /// The pause before a verification that nobody could decide is asked for again, for the nth time: a lost packet

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wireplug_core::Tier;
-use wireplug_core::scheduler::{DeviceView, Input, Reason, State, Unsendable};
+use wireplug_core::scheduler::{DeviceView, Input, Reason, State, Trying, Unsendable};
 
 use crate::driver::{Driver, PEER, endpoint, ms, offer, remote};
 
@@ -86,6 +86,34 @@ fn failed_rounds_are_repeated_after_pauses_that_grow() {
     assert!(gaps.windows(2).all(|pair| pair[1] > pair[0].mul_f64(1.2)), "{gaps:?}");
     assert_eq!(driver.status().state, State::Unreachable);
     assert_eq!(driver.status().reason, Some(Reason::NoOffer));
+}
+
+/// The longest that a pause had before it, from one minute to another, with a peer that calls every 25 s up to some minute.
+fn longest_pause(from: u64, to: u64, calls_until: u64) -> Duration {
+    let mut driver = Driver::initiator().begun();
+    let mut longest = Duration::ZERO;
+    for second in 0..60 * to {
+        if second % 25 == 0 && second < 60 * calls_until {
+            let candidates = vec![remote(PUBLIC, "direct", Tier::Direct)];
+            let revision = u32::try_from(second + 1).unwrap();
+            driver.take(Input::OfferArrived { peer: PEER, offer: offer(1, revision, candidates) });
+        }
+        driver.pass(Duration::from_secs(1));
+        if let Trying::Pause { until } = driver.status().trying
+            && second >= 60 * from
+        {
+            longest = longest.max(until - driver.now);
+        }
+    }
+    longest
+}
+
+/// Whatever keeps the two apart may go without anybody's word; but not for ever is that hoped for.
+#[test]
+fn pauses_stay_short_for_an_hour_while_the_peer_looks_for_us_too() {
+    assert!(longest_pause(0, 40, 40) <= Duration::from_secs(18));
+    assert!(longest_pause(10, 40, 2) > Duration::from_secs(230), "it is off for the night");
+    assert!(longest_pause(90, 120, 120) > Duration::from_secs(230), "nobody waits any more");
 }
 
 #[test]
