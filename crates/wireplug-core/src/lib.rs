@@ -9,6 +9,7 @@ mod candidate;
 mod check;
 mod evidence;
 mod key;
+mod naps;
 mod offer;
 pub mod scheduler;
 
@@ -17,4 +18,5 @@ pub use candidate::{BadStrategyName, Candidate, Mapping, Proof, Reach, RemoteCan
 pub use check::TransactionId;
 pub use evidence::Evidence;
 pub use key::{ParseKeyError, PrivateKey, PublicKey};
+pub use naps::{Naps, Woken};
 pub use offer::{MAX_CANDIDATES, Offer, OfferVersion};

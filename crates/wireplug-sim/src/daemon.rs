@@ -2,7 +2,6 @@
 
 mod execute;
 mod link;
-mod naps;
 mod relays;
 mod verify;
 
@@ -16,9 +15,8 @@ use wireplug_core::scheduler::{
     Demand, DeviceView, Handshake, Input, Keepalive, Learnt, PeerStatus, PeerView, Ranking, Scheduler,
     SchedulerConfig, Unsendable,
 };
-use wireplug_core::{Endpoint, Offer, PublicKey, RemoteCandidate, Tier};
+use wireplug_core::{Endpoint, Naps, Offer, PublicKey, RemoteCandidate, Tier, Woken};
 
-use self::naps::{Naps, Woken};
 use self::verify::Verifier;
 use crate::net::HostId;
 use crate::payload::Payload;
@@ -279,7 +277,7 @@ impl Daemon {
     pub fn slept(&mut self, now: Time, time: Time, addresses: Vec<IpAddr>) {
         self.config.epoch -= time;
         match self.naps.slept(self.instant(now), time) {
-            Woken::Older => self.input(now, Input::Slept(time)),
+            Woken::Older(time) => self.input(now, Input::Slept(time)),
             Woken::Anew => self.network_changed(now, addresses),
         }
     }

@@ -25,7 +25,6 @@ mod device;
 mod host;
 mod legs;
 mod looks;
-mod naps;
 mod network;
 mod pace;
 mod pairs;

@@ -192,8 +192,13 @@ impl Scheduler {
                 return self.for_all(now, Peer::server_up);
             }
             Input::ServerDown { why } => {
-                self.server = Server::Down { since: self.server.down_since().unwrap_or(now), why };
-                return self.for_all(now, Peer::server_down);
+                let before = self.server.down_since();
+                self.server = Server::Down { since: before.unwrap_or(now), why };
+                // It is said after each attempt in vain: only the first is work for the peers.
+                if before.is_none() {
+                    self.for_all(now, Peer::server_down);
+                }
+                return;
             }
             Input::ServerRoundTrip(time) => {
                 self.server_round_trip = time;

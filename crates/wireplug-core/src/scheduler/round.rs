@@ -9,8 +9,8 @@ use super::paths::Choice;
 use super::peer::{Peer, Role};
 use super::status::Reason;
 use super::tuning::{
-    CONFIRM, NOTHING_TO_CHECK, ROUND, SESSION_LIFE, UNPROVEN_AFTER, UNPROVEN_EACH, UPGRADE_WINDOW,
-    follower_patience, moved_patience, relay_patience, replace_patience,
+    CONFIRM, NOTHING_TO_CHECK, ROUND, UNPROVEN_AFTER, UNPROVEN_EACH, UPGRADE_WINDOW, follower_patience,
+    moved_patience, relay_patience, replace_patience,
 };
 use super::tunnel::{Attempt, Tunnel, Up};
 use super::world::World;
@@ -138,7 +138,7 @@ impl Peer {
     /// and one that calls and is not heard after a while: that is all that is missing where the first packet of a new session
     /// was lost, or else shows that there is none.
     fn nudge(&mut self, world: &mut World<'_>, best: Choice) {
-        let over = self.handshakes.age(world.now).is_some_and(|age| age >= SESSION_LIFE);
+        let over = !self.may_have_session(world.now);
         let Effort::Round(round) = &self.effort else { return };
         let proven = best.proof.at;
         let (at, stimulus) = match (self.role, round.cause) {

@@ -99,7 +99,7 @@ impl Peer {
     }
 
     /// Whether WireGuard has a session that may still be good, though nothing is heard over its path.
-    fn may_have_session(&self, now: Instant) -> bool {
+    pub(super) fn may_have_session(&self, now: Instant) -> bool {
         self.handshakes.age(now).is_some_and(|age| age < SESSION_LIFE)
     }
 }

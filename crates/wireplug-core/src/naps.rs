@@ -13,14 +13,14 @@ const AWAKE: Duration = Duration::from_secs(30);
 
 /// The sleeps since the machine was last awake for a while.
 #[derive(Debug, Default)]
-pub(super) struct Naps {
+pub struct Naps {
     slept: Duration,
     last: Option<Instant>,
 }
 
 /// What a sleep means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Woken {
+pub enum Woken {
     /// What has a lifetime is so much older.
     Older(Duration),
     /// Nothing of before holds.
@@ -29,7 +29,7 @@ pub(super) enum Woken {
 
 impl Naps {
     /// The machine slept so long, and woke up now.
-    pub(super) fn slept(&mut self, now: Instant, time: Duration) -> Woken {
+    pub fn slept(&mut self, now: Instant, time: Duration) -> Woken {
         if self.last.is_none_or(|last| now >= last + AWAKE) {
             self.slept = Duration::ZERO;
         }
